@@ -1,0 +1,56 @@
+"""The data sets: prepared once into one .npz file each, and loaded from it by the tasks.
+
+A new data set is one module with a function `prepare_...(**options) -> (arrays, provenance)` and one line in
+`DATA_SETS`. Preparers are named by strings and imported only when used, so that a stage that merely loads data
+does not depend on how other data sets are made. What the arrays of a kind look like is in `formats`.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from diffplast.data.formats import DataError, digest, load, write
+
+__all__ = ["DATA_SETS", "DataError", "load", "prepare", "preparer"]
+
+# kind -> name as in params.yaml -> where its preparer is. Real CIFAR-10, Omniglot and one's own folder go here.
+DATA_SETS = {
+    "images": {
+        "natural-patches": "diffplast.data.natural_patches:prepare_natural_patches",
+    },
+    "omniglot": {
+        "glyphs": "diffplast.data.glyphs:prepare_glyphs",
+    },
+}
+
+
+def preparer(kind: str, name: str):
+    """The function that prepares data set `name` of `kind`.
+
+    Raises ValueError for an unknown kind or name, with the known ones.
+    """
+    if kind not in DATA_SETS:
+        raise ValueError(f"unknown kind of data {kind!r}; known: {', '.join(DATA_SETS)}")
+    if name not in DATA_SETS[kind]:
+        raise ValueError(f"unknown data set {name!r} for {kind}; known: {', '.join(DATA_SETS[kind])}")
+    module, function = DATA_SETS[kind][name].split(":")
+    return getattr(import_module(module), function)
+
+
+def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
+    """Prepare a data set, write it to `path` (.npz) and return its provenance, ready for json.dump.
+
+    kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: keyword arguments of its preparer.
+    The same options give the same bytes. The provenance names sources, versions, licence, counts, the options and
+    the sha256 of the pixels (`formats.digest`).
+    Raises ValueError for an unknown kind, name or an option out of range, TypeError for an unknown option.
+    """
+    arrays, provenance = preparer(kind, name)(**options)
+    write(path, kind, arrays)
+    return {
+        "kind": kind,
+        "name": name,
+        **provenance,
+        "options": dict(options),
+        "sha256_pixels": digest(kind, arrays),
+    }

@@ -1,0 +1,178 @@
+"""params.yaml: read, checked as a whole before any work, changed.
+
+    python -m diffplast.params                          check everything
+    python -m diffplast.params scale=smoke maze.seeds=[0]   change values in place, comments kept, then check
+"""
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from diffplast import tasks
+from diffplast.tasks.base import Positive, Strict, Test
+
+SCALES = ("smoke", "laptop", "paper")
+PATH = Path("params.yaml")
+
+
+class ParamsError(ValueError):
+    """What is wrong with params.yaml: every problem, by key."""
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) != len(values):
+        raise ValueError("the same entry twice")
+    return values
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Datasets(Strict):
+    """Which data set serves each kind."""
+
+    images: Literal["natural-patches"]
+    omniglot: Literal["glyphs"]
+
+
+class General(Strict):
+    """What does not belong to one task."""
+
+    scale: Literal[SCALES]
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Positive
+    checkpoint_seconds: Annotated[float, Field(gt=0)]
+    datasets: Datasets
+    data: dict[str, dict[str, Any]]
+
+
+def _block(name: str) -> type[BaseModel]:
+    """Schema of a task's block, from the task's own models."""
+    task = tasks.load(name)
+    arms = tuple(task.arms)
+
+    def per_arm_complete(self):
+        problems = []
+        for scale in SCALES:
+            for key, value in getattr(self, scale):
+                if isinstance(value, dict) and set(value) != set(arms):
+                    problems.append(f"{scale}.{key}: needs one value for each of {', '.join(arms)}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    fields = {
+        "arms": (Annotated[list[Literal[arms]], Field(min_length=1), AfterValidator(_distinct)], ...),
+        "seeds": (Seeds, ...),
+        "experiment": (task.Experiment, ...),
+        "test": (create_model("Tests", __base__=Strict, **{scale: (Test, ...) for scale in SCALES}), ...),
+        **{scale: (task.Settings, ...) for scale in SCALES},
+    }
+    validators = {"per_arm_complete": model_validator(mode="after")(per_arm_complete)}
+    return create_model(f"{task.__name__}Block", __base__=Strict, __validators__=validators, **fields)
+
+
+def read(path: Path = PATH) -> dict:
+    """The plain content of a params file. Raises ParamsError where it is not YAML with keys at the top."""
+    try:
+        content = YAML(typ="safe").load(path.read_text())
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: there is no such file; run this in the top folder of the project") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseModel:
+    """Check the content of a params file: all of it, or all but the blocks of tasks other than `task`.
+
+    Checking for one task imports only that task, so that what a run depends on stays small.
+    Raises ParamsError, which lists every problem by key.
+    """
+    names = tasks.names()
+    fields = {name: (_block(name) if task in (None, name) else Any, ...) for name in names}
+    model = create_model("Params", __base__=General, **fields)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in _explain(error, model))
+        raise ParamsError(f"{path} has {error.error_count()} problem(s):\n{problems}") from None
+
+
+def load(task: str | None = None, path: Path = PATH) -> BaseModel:
+    """`read`, then `check`."""
+    return check(read(path), task, path)
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        # The branches of a union appear in the location under their types' names, which are no keys.
+        keys = [str(part) for part in problem["loc"] if str(part) not in _union_branches]
+        key = ".".join(keys) or "(top)"
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(keys[-1], _known_keys(model, keys[:-1]), n=1, cutoff=0.5)
+            lines.append(f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else ""))
+        elif problem["type"] == "missing":
+            lines.append(f"{key}: missing")
+        else:
+            lines.append(f"{key}: {problem['msg']} (found {problem['input']!r})"[:300])
+    return list(dict.fromkeys(lines))
+
+
+_union_branches = {"constrained-int", "constrained-float", "dict[str,constrained-int]", "dict[str,constrained-float]"}
+
+
+def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:
+    for key in keys:
+        annotation = model.model_fields[key].annotation if key in getattr(model, "model_fields", {}) else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def assign(assignments: list[str], path: Path = PATH) -> None:
+    """Apply `key.path=value` assignments to a params file; only existing keys can be set, and comments stay.
+
+    The file is left as it was where the result would not pass `check`. Raises ParamsError.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(path.read_text())
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        *parents, last = key.split(".")
+        place = content
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict) or last not in place:
+            raise ParamsError(f"{assignment!r}: not of the form key=value with a key of {path}")
+        place[last] = YAML(typ="safe").load(value)
+    check(content, path=path)
+    with path.open("w") as file:
+        yaml.dump(content, file)
+
+
+def main() -> int:
+    """Command line: see the module's docstring."""
+    try:
+        if sys.argv[1:]:
+            assign(sys.argv[1:])
+        load()
+    except ParamsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""The tasks: every module of this package but `base` is one, and binds its class to the name TASK."""
+
+import importlib
+import pkgutil
+
+from .base import Task
+
+NOT_TASKS = {"base"}
+
+
+def names() -> list[str]:
+    """Names of all tasks, found by looking into this package; none is imported."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NOT_TASKS)
+
+
+def load(name: str) -> type[Task]:
+    """The class of the task called `name`. Raises ValueError where there is none."""
+    if name not in names():
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}").TASK
