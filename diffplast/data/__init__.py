@@ -1,8 +1,8 @@
 """The data sets: prepared once into one .npz file each, and loaded from it by the tasks.
 
-A new data set is one module with a function `prepare_...(**options) -> (arrays, provenance)` and one line in
-`DATA_SETS`. Preparers are named by strings and imported only when used, so that a stage that merely loads data
-does not depend on how other data sets are made. What the arrays of a kind look like is in `formats`.
+A new data set is one module with a function `prepare_...(**options) -> (arrays, provenance)` and one line
+in `DATA_SETS`. Preparers are named by strings and imported only when used, so that a stage that merely loads
+data does not depend on how data sets are made. What the arrays of a kind look like is in `formats`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from diffplast.data.formats import DataError, digest, load, write
 
 __all__ = ["DATA_SETS", "DataError", "load", "prepare", "preparer"]
 
-# kind -> name as in params.yaml -> where its preparer is. Real CIFAR-10, Omniglot and one's own folder go here.
+# kind -> name as in params.yaml -> its preparer. Real CIFAR-10, Omniglot and one's own folder go here.
 DATA_SETS = {
     "images": {
         "natural-patches": "diffplast.data.natural_patches:prepare_natural_patches",
@@ -40,9 +40,9 @@ def preparer(kind: str, name: str):
 def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
     """Prepare a data set, write it to `path` (.npz) and return its provenance, ready for json.dump.
 
-    kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: keyword arguments of its preparer.
-    The same options give the same bytes. The provenance names sources, versions, licence, counts, the options and
-    the sha256 of the pixels (`formats.digest`).
+    kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: arguments of its preparer.
+    The same options give the same bytes. The provenance names sources, versions, licence, counts, the options
+    and the sha256 of the pixels (`formats.digest`).
     Raises ValueError for an unknown kind, name or an option out of range, TypeError for an unknown option.
     """
     arrays, provenance = preparer(kind, name)(**options)

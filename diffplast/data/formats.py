@@ -63,8 +63,8 @@ def digest(kind: str, arrays: dict) -> str:
 def write(path: str | Path, kind: str, arrays: dict) -> None:
     """Write the arrays of `kind` as one compressed .npz, the same bytes for the same arrays.
 
-    np.savez_compressed leaves the entries' dates to zipfile; here they are fixed. The file appears under its name
-    only when it is whole. Raises DataError when the arrays are not those of `kind`.
+    np.savez_compressed leaves the entries' dates to zipfile; here they are fixed. The file appears under its
+    name only when it is whole. Raises DataError when the arrays are not those of `kind`.
     """
     path = Path(path)
     check(kind, arrays, path)
@@ -80,7 +80,7 @@ def write(path: str | Path, kind: str, arrays: dict) -> None:
 
 
 def load(path: str | Path, kind: str | None = None) -> dict:
-    """Read a prepared file: its arrays by name, with images decoded to float32 in [-1, 1] (never exactly zero).
+    """Read a prepared file: its arrays by name, images decoded to float32 in [-1, 1] (never exactly zero).
 
     kind: what the caller expects ("images" or "omniglot"); None accepts either.
     Raises DataError (a ValueError) when the file is missing, damaged, of another kind or has wrong shapes.
@@ -118,7 +118,7 @@ def _image_problems(train, test, train_source, test_source, sources) -> list[str
     if sources.ndim != 1 or sources.dtype.kind != "U":
         problems.append("sources is not a list of names")
     for name, pixels, source in (("train", train, train_source), ("test", test, test_source)):
-        if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != IMAGE_SIDE**2 or not len(pixels):
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (IMAGE_SIDE**2,) or not len(pixels):
             problems.append(f"{name} is {_describe(pixels)}, not uint8 (n, {IMAGE_SIDE**2})")
         elif not _are_indices(source, len(sources)) or len(source) != len(pixels):
             problems.append(f"{name}_source does not name a source for each of the {len(pixels)} images")
@@ -127,8 +127,9 @@ def _image_problems(train, test, train_source, test_source, sources) -> list[str
 
 def _character_problems(drawings, names, train_classes, test_classes) -> list[str]:
     problems = []
-    if drawings.dtype != np.uint8 or drawings.ndim != 4 or drawings.shape[2:] != (DRAWING_SIDE,) * 2:
-        return [f"drawings is {_describe(drawings)}, not uint8 (classes, drawings, {DRAWING_SIDE}, {DRAWING_SIDE})"]
+    size = (DRAWING_SIDE, DRAWING_SIDE)
+    if drawings.dtype != np.uint8 or drawings.ndim != 4 or drawings.shape[2:] != size:
+        return [f"drawings is {_describe(drawings)}, not uint8 (classes, drawings, {size[0]}, {size[1]})"]
     if names.shape != drawings.shape[:1] or names.dtype.kind != "U":
         problems.append(f"names is {_describe(names)}, not a name for each of the {len(drawings)} classes")
     if not all(_are_indices(part, len(drawings)) and len(part) for part in (train_classes, test_classes)):

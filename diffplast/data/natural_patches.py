@@ -1,7 +1,8 @@
 """The default images: 32 × 32 grey patches of the photographs that scikit-image and scikit-learn install.
 
-Each patch is a square of random size and place, averaged down to 32 × 32, so that patches hold parts of objects as
-CIFAR-10's images do and not just texture. Training and test patches come from different photographs.
+Each patch is a square of random size and place, averaged down to 32 × 32, so that patches hold things and parts
+of things as CIFAR-10's images do, and not just texture. Training and test patches come from different
+photographs.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from tqdm import tqdm
 
 from diffplast.data.formats import IMAGE_SIDE, encode, normalise
 
-# The photographs of everyday things among the installed files. Left out: drawings, masks and text; microscopy and
-# the eye; the Hubble field (points); surfaces of one texture (brick, grass, gravel); a blurred clock; the second
-# picture of the stereo pair. None of these is among the files that scikit-image would fetch from the network.
+# The installed photographs of things and scenes, none of those that scikit-image would download.
+# Left out: drawings, masks and text; microscopy and the eye; the Hubble field (points); surfaces of one texture
+# (brick, grass, gravel); a blurred clock; the second picture of the stereo pair.
+# Name: package, file, licence.
 PHOTOGRAPHS = {
     "astronaut": ("skimage", "data/astronaut.png", "NASA, public domain"),
     "camera": ("skimage", "data/camera.png", "Lav Varshney, CC0"),
@@ -25,12 +27,12 @@ PHOTOGRAPHS = {
     "coffee": ("skimage", "data/coffee.png", "Rachel Michetti, CC0"),
     "coins": ("skimage", "data/coins.png", "Brooklyn Museum, no known copyright restrictions"),
     "flower": ("sklearn", "datasets/images/flower.jpg", "vultilion, CC BY 2.0"),
-    "moon": ("skimage", "data/moon.png", "in the public domain"),
-    "motorcycle": ("skimage", "data/motorcycle_left.png", "Middlebury 2014 stereo data, Scharstein and others"),
+    "moon": ("skimage", "data/moon.png", "distributed with scikit-image"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png", "Middlebury 2014 stereo benchmark"),
     "rocket": ("skimage", "data/rocket.jpg", "SpaceX, public domain"),
 }
 DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
-TRIES_PER_PATCH = 100  # a photograph that yields less than one patch of enough contrast in so many is an error
+TRIES_PER_PATCH = 100  # a photograph with fewer than one in so many patches of enough contrast is an error
 
 
 def read_grey(name: str) -> np.ndarray:
@@ -57,7 +59,8 @@ def prepare_natural_patches(
     crop_min_px, crop_max_px: side of the square in the photograph before it is averaged down to 32 × 32;
         drawn log-uniformly, and never larger than the photograph.
     min_contrast: patches whose grey levels (0 .. 255) have a smaller standard deviation are rejected as flat.
-    seed: of places, sizes and mirror images (half of the training patches are mirrored left to right, no test patch).
+    seed: of places, sizes and mirror images (half of the training patches are mirrored left to right, no test
+        patch is).
     Raises ValueError for unknown photographs, an empty part, and options that yield no patches.
     """
     unknown = set(test_photographs) - set(PHOTOGRAPHS)
@@ -70,7 +73,7 @@ def prepare_natural_patches(
     if not parts["train"] or not parts["test"]:
         raise ValueError("test_photographs must leave photographs for both training and test")
     if not IMAGE_SIDE <= crop_min_px <= crop_max_px:
-        raise ValueError(f"need {IMAGE_SIDE} <= crop_min_px <= crop_max_px, got {crop_min_px} and {crop_max_px}")
+        raise ValueError(f"need {IMAGE_SIDE} <= crop_min_px <= crop_max_px, got {crop_min_px}, {crop_max_px}")
 
     sources = list(PHOTOGRAPHS)
     arrays = {"sources": np.array(sources)}
@@ -82,8 +85,9 @@ def prepare_natural_patches(
             for place, name in enumerate(parts[part]):
                 share = wanted // len(parts[part]) + (place < wanted % len(parts[part]))
                 index = sources.index(name)
-                rng = np.random.default_rng([seed, index])  # its own, so that a photograph's patches stay its own
-                patches.append(_cut(name, share, crop_min_px, crop_max_px, min_contrast, part == "train", rng, bar))
+                rng = np.random.default_rng([seed, index])  # one photograph's draws leave the others' alone
+                crop = (crop_min_px, crop_max_px)
+                patches.append(_cut(name, share, crop, min_contrast, part == "train", rng, bar))
                 source += [index] * share
             arrays[part] = encode(normalise(np.concatenate(patches)))
             arrays[f"{part}_source"] = np.array(source, dtype=np.int16)
@@ -92,7 +96,10 @@ def prepare_natural_patches(
         "description": "32 × 32 grey patches of photographs that installed packages carry",
         "packages": {dist: version(dist) for dist in [*DISTRIBUTIONS.values(), "pillow"]},
         "photographs": {
-            part: {name: {"file": "/".join(PHOTOGRAPHS[name][:2]), "licence": PHOTOGRAPHS[name][2]} for name in names}
+            part: [
+                {"name": name, "file": "/".join(PHOTOGRAPHS[name][:2]), "licence": PHOTOGRAPHS[name][2]}
+                for name in names
+            ]
             for part, names in parts.items()
         },
         "counts": {"train": train_patches, "test": test_patches, "photographs": len(sources)},
@@ -101,17 +108,17 @@ def prepare_natural_patches(
     return arrays, provenance
 
 
-def _cut(name, count, crop_min_px, crop_max_px, min_contrast, mirror, rng, bar) -> np.ndarray:
+def _cut(name, count, crop, min_contrast, mirror, rng, bar) -> np.ndarray:
     """`count` patches of one photograph: float32 (count, 1024), channel sums 0 .. 765."""
     grey = read_grey(name)
     height, width = grey.shape
-    largest = min(height, width, crop_max_px)
-    if largest < crop_min_px:
-        raise ValueError(f"photograph {name} ({width} × {height}) is smaller than crop_min_px = {crop_min_px}")
+    smallest, largest = crop[0], min(height, width, crop[1])
+    if largest < smallest:
+        raise ValueError(f"photograph {name} ({width} × {height}) is smaller than crop_min_px = {smallest}")
     picture = Image.fromarray(grey)
     patches = []
     for _ in range(count * TRIES_PER_PATCH):
-        side = np.exp(rng.uniform(np.log(crop_min_px), np.log(largest)))
+        side = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
         left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
         flip = mirror and rng.random() < 0.5
         box = (left, top, left + side, top + side)
@@ -123,5 +130,5 @@ def _cut(name, count, crop_min_px, crop_max_px, min_contrast, mirror, rng, bar) 
         if len(patches) == count:
             return np.stack(patches)
     raise ValueError(
-        f"photograph {name}: only {len(patches)} of {count} patches reach min_contrast = {min_contrast}; lower it"
+        f"photograph {name}: only {len(patches)} of {count} patches reach min_contrast = {min_contrast}"
     )
