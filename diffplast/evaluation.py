@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -28,3 +29,15 @@ def evaluate(task: Task, network: nn.Module, test: Test, seed: int) -> dict[str,
         result[name] = float(each.mean())
         result[f"{name}_sem"] = float(each.std(ddof=1) / math.sqrt(len(each))) if len(each) > 1 else math.nan
     return result
+
+
+def thin(curve: pd.DataFrame, points: int = 200) -> pd.DataFrame:
+    """At most `points` rows of each metric: means over equal stretches of a curve, each at its last episode."""
+    parts = []
+    for _, rows in curve.groupby("metric", sort=False):
+        bins = np.arange(len(rows)) * min(points, len(rows)) // len(rows)
+        groups = rows.groupby(bins)
+        thinned = groups.last()
+        thinned["value"] = groups["value"].mean()
+        parts.append(thinned)
+    return pd.concat(parts, ignore_index=True)

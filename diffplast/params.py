@@ -92,7 +92,7 @@ def read(path: Path = PATH) -> dict:
 def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseModel:
     """Check the content of a params file: all of it, or all but the blocks of tasks other than `task`.
 
-    Checking for one task imports only that task, so that what a run depends on stays small.
+    Checking for one task ("": for none) imports only that task, so that what a run depends on stays small.
     Raises ParamsError, which lists every problem by key.
     """
     names = tasks.names()

@@ -1,0 +1,56 @@
+# `make reproduce` does everything; `make help` lists the rest.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The seeds of each scale. DVC's matrix takes them from params.yaml, where `make reproduce SCALE=...` writes them.
+SEEDS_smoke := binary.seeds=[0] binary_small.seeds=[0] images.seeds=[0] omniglot.seeds=[0] maze.seeds=[0]
+SEEDS_laptop := binary.seeds=[0,1] binary_small.seeds=[0,1] images.seeds=[0,1] omniglot.seeds=[0,1] maze.seeds=[0,1]
+SEEDS_paper := binary.seeds=[0,1,2,3,4,5,6,7,8,9] binary_small.seeds=[0,1,2] images.seeds=[0,1,2] \
+  omniglot.seeds=[0,1,2] maze.seeds=[0,1,2,3,4]
+
+.PHONY: help reproduce setup check test test-all lint bench report readme lock clean
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|paper first sets the scale and its seeds
+	python -m diffplast.params $(if $(SCALE),scale=$(SCALE) $(SEEDS_$(SCALE)))
+	dvc repro
+	@$(MAKE) --no-print-directory report
+
+setup: $(BIN)/.done ## make the virtual environment with the pinned packages
+
+$(BIN)/.done: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+check: setup     ## check params.yaml
+	python -m diffplast.params
+
+test: setup      ## run the tests (under 10 minutes, no network)
+	python -m pytest -m 'not slow'
+
+test-all: setup  ## run all tests, those too that take minutes
+	python -m pytest
+
+lint: setup      ## check style
+	ruff check .
+
+bench: setup     ## check the fast recurrences against the naive one, then time them
+	python -m benchmarks
+
+report: setup    ## print where the report of the current scale is
+	@echo "$(CURDIR)/reports/$$(sed -nE 's/^scale: *([a-z]+).*/\1/p' params.yaml)/index.html"
+
+lock:            ## renew requirements.lock from a fresh environment
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --editable '.[dev]'
+	{ head -n 1 requirements.lock; build/lock/bin/pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/'; } > build/new.lock
+	mv build/new.lock requirements.lock
+
+clean:           ## remove the environment and unfinished runs; results and DVC's cache stay
+	rm -rf .venv build checkpoints

@@ -1,0 +1,87 @@
+"""One run = one task, scale, arm and seed: where its files are, and the objects that a stage needs for it."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from diffplast import params, tasks
+from diffplast.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """Names of one run."""
+
+    task: str
+    scale: str
+    arm: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.scale} {self.arm} seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """What training leaves: weights.pt, curve.csv, run.json. In the DVC cache."""
+        return Path("runs", self.scale, self.task, f"{self.arm}-{self.seed}")
+
+    @property
+    def results(self) -> Path:
+        """What evaluation leaves for figures and report: metrics.json, curve.csv, run.json, examples.npz. In git."""
+        return Path("reports", self.scale, "runs", self.task, f"{self.arm}-{self.seed}")
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of an unfinished training; outside of what DVC removes before a stage."""
+        return Path("checkpoints", self.scale, self.task, f"{self.arm}-{self.seed}.pt")
+
+
+def data_file(kind: str, scale: str) -> Path:
+    """The prepared data set of a kind; its provenance lies beside it as .json."""
+    return Path("data", scale, f"{kind}.npz")
+
+
+def device(name: str) -> torch.device:
+    """The device that params.yaml asks for. Raises ParamsError where it is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise params.ParamsError("device: cuda, but torch finds no usable GPU; set device to auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def open_task(run: Run, checked: params.BaseModel) -> Task:
+    """The task of a run with its data, and torch set to the number of threads of params.yaml.
+
+    checked: what `params.load(run.task)` returned. Raises ParamsError for an arm that the task does not have,
+    FileNotFoundError where its data set is not prepared.
+    """
+    torch.set_num_threads(checked.threads)
+    torch.use_deterministic_algorithms(True)
+    kind = tasks.load(run.task)
+    block = getattr(checked, run.task)
+    if run.arm not in kind.arms:
+        raise params.ParamsError(f"{run.task} has no arm {run.arm!r}; it has {', '.join(kind.arms)}")
+    data = None
+    if kind.dataset is not None:
+        from diffplast import data as datasets
+
+        data = datasets.load(data_file(kind.dataset, run.scale))
+    return kind(block.experiment, getattr(block, run.scale), run.arm, device(checked.device), data)
+
+
+def from_arguments(usage: str) -> Run:
+    """The run named by the command line: TASK SCALE ARM SEED. Exits with the usage where it is not."""
+    arguments = sys.argv[1:]
+    if len(arguments) != 4 or not arguments[3].isdigit():
+        sys.exit(usage)
+    task, scale, arm, seed = arguments
+    return Run(task, scale, arm, int(seed))
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write indented JSON with a final newline."""
+    path.write_text(json.dumps(content, indent=2) + "\n")
