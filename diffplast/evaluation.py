@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from diffplast import seeds
-from diffplast.tasks.base import Task, Test
+from diffplast.tasks.base import Task, HeldOut
 
 
-def evaluate(task: Task, network: nn.Module, test: Test, seed: int) -> dict[str, float]:
+def evaluate(task: Task, network: nn.Module, test: HeldOut, seed: int) -> dict[str, float]:
     """Means over `test.episodes` held-out episodes, each metric with its standard error (`_sem`)."""
     generator = seeds.generator(seed, "evaluation")
     values: dict[str, list[np.ndarray]] = {}

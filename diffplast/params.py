@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 from ruamel.yaml import YAML, YAMLError
 
 from diffplast import tasks
-from diffplast.tasks.base import Positive, Strict, Test
+from diffplast.tasks.base import Positive, Strict, HeldOut
 
 SCALES = ("smoke", "laptop", "paper")
 PATH = Path("params.yaml")
@@ -69,7 +69,7 @@ def _block(name: str) -> type[BaseModel]:
         "arms": (Annotated[list[Literal[arms]], Field(min_length=1), AfterValidator(_distinct)], ...),
         "seeds": (Seeds, ...),
         "experiment": (task.Experiment, ...),
-        "test": (create_model("Tests", __base__=Strict, **{scale: (Test, ...) for scale in SCALES}), ...),
+        "test": (create_model("Tests", __base__=Strict, **{scale: (HeldOut, ...) for scale in SCALES}), ...),
         **{scale: (task.Settings, ...) for scale in SCALES},
     }
     validators = {"per_arm_complete": model_validator(mode="after")(per_arm_complete)}

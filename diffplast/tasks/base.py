@@ -53,7 +53,7 @@ class Settings(Strict):
         return value[arm] if isinstance(value, dict) else value
 
 
-class Test(Strict):
+class HeldOut(Strict):
     """How a trained network is evaluated: held-out episodes, and how many of them at a time."""
 
     episodes: Positive

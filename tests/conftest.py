@@ -1,0 +1,55 @@
+"""Fixtures shared by the tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffplast import params, tasks
+
+ROOT = Path(__file__).parents[1]
+
+# Numbers that make each experiment small enough for a test; the structure stays the paper's.
+SMALL = {
+    "binary": {"bits": 20},
+    "binary_small": {"extra_neurons": 10, "lstm_hidden": 12},
+    "images": {"side": 4},
+    "omniglot": {},
+    "maze": {"neurons": 12, "steps": 20},
+}
+
+
+def small_data(kind: str | None) -> dict[str, np.ndarray] | None:
+    """A data set in the prepared form, drawn at random, of the size that `SMALL` needs."""
+    rng = np.random.default_rng(5)
+    if kind == "images":
+        return {split: rng.uniform(0.1, 1, (n, 16)).astype(np.float32) for split, n in (("train", 30), ("test", 10))}
+    if kind == "omniglot":
+        drawings = rng.integers(0, 256, (16, 20, 31, 31)).astype(np.uint8)
+        return {"drawings": drawings, "train_classes": np.arange(10), "test_classes": np.arange(10, 16)}
+    return None
+
+
+def small_task(name: str, arm: str, **settings) -> tasks.Task:
+    """A task at `smoke` settings, with its experiment made small and `settings` changed."""
+    torch.set_num_threads(2)
+    block = getattr(params.load(name, ROOT / "params.yaml"), name)
+    kind = tasks.load(name)
+    experiment = block.experiment.model_copy(update=SMALL.get(name, {}))
+    return kind(
+        experiment, block.smoke.model_copy(update=settings), arm, torch.device("cpu"), small_data(kind.dataset)
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """Run every test that asks for `task_arm` for every arm of every task: found, not listed."""
+    if "task_arm" in metafunc.fixturenames:
+        pairs = [(name, arm) for name in tasks.names() for arm in tasks.load(name).arms]
+        metafunc.parametrize("task_arm", pairs, ids=["-".join(pair) for pair in pairs])
+
+
+@pytest.fixture
+def make_task():
+    """The function `small_task`."""
+    return small_task

@@ -1,0 +1,113 @@
+"""Training: the same seed gives the same bits, cut off or not; what goes wrong is said."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from diffplast.checkpoint import Checkpoint
+from diffplast.tasks.base import Decay
+from diffplast.training import Diverged, Interrupted, train
+from tests.helpers import no_checkpoint
+
+
+def same(first, second) -> bool:
+    """Whether two trained networks are equal to the bit, with their curves."""
+    weights = zip(first.network.state_dict().values(), second.network.state_dict().values(), strict=True)
+    return first.curve == second.curve and all(torch.equal(a, b) for a, b in weights)
+
+
+def interrupt_after(task, updates: int):
+    """Make a task ask this process to stop during its update number `updates`."""
+    step, count = task.step, 0
+
+    def interrupting(network, episodes):
+        nonlocal count
+        count += 1
+        if count == updates:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(network, episodes)
+
+    task.step = interrupting
+
+
+def test_same_seed_same_bits(task_arm, make_task):
+    runs = [train(make_task(*task_arm), 1, no_checkpoint(), 1e9, "test") for _ in range(2)]
+    assert same(*runs)
+
+
+def test_interrupted_training_ends_in_the_same_bits(task_arm, make_task, tmp_path):
+    settings = {"episodes": 24, "batch": 4, "curve_every": 8, "decay": Decay(factor=0.5, every=8), "stop_below": None}
+    whole = train(make_task(*task_arm, **settings), 1, no_checkpoint(), 1e9, "test")
+
+    task = make_task(*task_arm, **settings)
+    interrupt_after(task, 3)
+    with pytest.raises(Interrupted, match="episode 12"):
+        train(task, 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test")
+    resumed = train(make_task(*task_arm, **settings), 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test")
+    assert same(whole, resumed)
+    assert resumed.episodes == 24
+
+
+def test_checkpoint_of_another_run_is_left_out_and_said(make_task, tmp_path, capsys):
+    task = make_task("binary", "plastic")
+    path = tmp_path / "c.pt"
+    Checkpoint(path, "other").save({"episode": 1})
+    trained = train(task, 1, Checkpoint(path, "this"), 1e9, "test")
+    assert same(trained, train(task, 1, no_checkpoint(), 1e9, "test"))
+    assert "other parameters or code" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a checkpoint", os.urandom(1000)], ids=["empty", "cut", "noise"])
+def test_damaged_checkpoint_is_left_out_and_said(make_task, tmp_path, capsys, content):
+    path = tmp_path / "c.pt"
+    path.write_bytes(content)
+    assert Checkpoint(path, "this").load() is None
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_checkpoint_executes_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    torch.save({"run": "this", "state": Evil()}, tmp_path / "c.pt")
+    assert Checkpoint(tmp_path / "c.pt", "this").load() is None
+    assert not (tmp_path / "executed").exists()
+
+
+def test_loss_that_is_not_finite_ends_the_run_and_says_where(make_task):
+    task = make_task("binary", "plastic", episodes=40, batch=4)
+    step, count = task.step, 0
+
+    def poisoned(network, episodes):
+        nonlocal count
+        count += 1
+        result = step(network, episodes)
+        if count == 3:
+            result.loss = result.loss * float("nan")
+        return result
+
+    task.step = poisoned
+    with pytest.raises(Diverged, match="binary plastic, episode 8.*nan"):
+        train(task, 0, no_checkpoint(), 1e9, "binary plastic")
+
+
+def test_training_stops_once_the_metric_is_low_enough(make_task):
+    task = make_task("binary", "plastic", episodes=100, batch=5, curve_every=10, stop_below=0.9)
+    assert train(task, 0, no_checkpoint(), 1e9, "test").episodes == 10
+
+
+def test_rate_decays(make_task):
+    """With a rate that falls to nothing after the first update, the second changes nothing to speak of."""
+    first = train(make_task("binary", "plastic", episodes=4, batch=4), 0, no_checkpoint(), 1e9, "test")
+    decayed = make_task("binary", "plastic", episodes=8, batch=4, decay=Decay(factor=1e-12, every=4))
+    second = train(decayed, 0, no_checkpoint(), 1e9, "test")
+    assert torch.allclose(first.network.weight, second.network.weight, atol=1e-9)
+
+
+def test_signals_are_given_back(make_task):
+    before = signal.getsignal(signal.SIGTERM)
+    train(make_task("binary", "plastic"), 0, no_checkpoint(), 1e9, "test")
+    assert signal.getsignal(signal.SIGTERM) is before
