@@ -6,7 +6,7 @@ episodes turn them, are one class: its drawings show the first of them, the othe
 """
 
 import unicodedata
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path as FilePath
 
@@ -30,12 +30,12 @@ FACES = [
     }.items()
     for style in styles
 ]
-# Look-alikes are sought in these faces: the bold ones repeat their forms, and so do the oblique ones, slanted;
-# the italic does not (its т is an m).
+# Look-alikes are sought in these faces. The bold ones repeat their forms, and so do the oblique ones, slanted;
+# the italic does not: its т is an m.
 COMPARED_FACES = ["DejaVuSans.ttf", "DejaVuSansMono.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Italic.ttf"]
 COMPARED_SIDE = 24  # pixels; two glyphs are compared after stretching each to a square of this side
 COMPARED_BLUR = 1.0  # pixels; so that strokes a little apart still overlap
-COMPARED_ASPECT = 0.45  # glyphs whose width : height differ by more than this factor (in logarithm) are not alike
+COMPARED_ASPECT = 0.7  # glyphs whose width : height differ by more than twice are not alike
 
 # Blocks of patterns rather than characters: too fine for 31 × 31 pixels, or turned into one another.
 LEFT_OUT = {
@@ -48,29 +48,30 @@ LEFT_OUT = {
 
 
 def candidates(min_faces: int) -> list[str]:
-    """Letters, numerals and symbols that stand in at least `min_faces` faces, those in most faces first.
+    """Letters, then numerals, then symbols that at least `min_faces` faces have; of each, those in most first.
 
     Left out: compositions (é), blank glyphs, and the blocks of `LEFT_OUT`.
     """
-    faces_with = {}
-    for face in FACES:
-        for code in _font(face).get_charmap():
-            faces_with[code] = faces_with.get(code, 0) + 1
-    codes = [
-        code
-        for code, count in faces_with.items()
-        if count >= min_faces
-        and unicodedata.category(chr(code))[0] in "LNS"
-        and not unicodedata.decomposition(chr(code))
-        and not any(first <= code <= last for first, last in LEFT_OUT.values())
-    ]
-    codes.sort(key=lambda code: (-faces_with[code], code))
-    return [chr(code) for code in codes if all(_outline(face, chr(code)) is not None for face in faces_of(chr(code)))]
+    found = []
+    for code in sorted({code for face in FACES for code in _codes(face)}):
+        character = chr(code)
+        category = unicodedata.category(character)[0]
+        if (
+            category in "LNS"
+            and not unicodedata.decomposition(character)
+            and not any(first <= code <= last for first, last in LEFT_OUT.values())
+            and len(faces_of(character)) >= min_faces
+        ):
+            found.append(("LNS".index(category), -len(faces_of(character)), character))
+    return [character for _, _, character in sorted(found)]
 
 
+@cache
 def faces_of(character: str) -> list[str]:
-    """The faces that have the character."""
-    return [face for face in FACES if ord(character) in _font(face).get_charmap()]
+    """The faces that have the character, and not as a blank."""
+    return [
+        face for face in FACES if ord(character) in _codes(face) and _outline(face, character) is not None
+    ]
 
 
 def merge_alike(characters: list[str], alike: float) -> dict[str, list[str]]:
@@ -83,10 +84,12 @@ def merge_alike(characters: list[str], alike: float) -> dict[str, list[str]]:
     """
     resemblance = np.full((len(characters), len(characters)), -1, dtype=np.float32)
     for face in tqdm(COMPARED_FACES, desc="look-alikes", unit="face"):
-        here = [i for i, character in enumerate(characters) if ord(character) in _font(face).get_charmap()]
+        here = [i for i, character in enumerate(characters) if face in faces_of(character)]
         if here:
             pairs = np.ix_(here, here)
-            resemblance[pairs] = np.maximum(resemblance[pairs], _resemblance(face, [characters[i] for i in here]))
+            resemblance[pairs] = np.maximum(
+                resemblance[pairs], _resemblance(face, [characters[i] for i in here])
+            )
     kept, groups = [], {}
     for i, character in enumerate(characters):
         best = kept[np.argmax(resemblance[i, kept])] if kept else None
@@ -154,7 +157,7 @@ def prepare_glyphs(
     Raises ValueError when a size does not fit the box or fewer than test_classes + 1 classes remain.
     """
     if not 0 < size_min_px <= size_max_px <= DRAWING_SIDE:
-        raise ValueError(f"need 0 < size_min_px <= size_max_px <= {DRAWING_SIDE}, got {size_min_px}, {size_max_px}")
+        raise ValueError(f"sizes {size_min_px} .. {size_max_px} px do not fit {DRAWING_SIDE} px")
     available = candidates(min_faces)
     if characters is not None:
         available = [character for character in dict.fromkeys(characters) if character in set(available)]
@@ -164,7 +167,9 @@ def prepare_glyphs(
 
     images = np.empty((len(classes), drawings, DRAWING_SIDE, DRAWING_SIDE), dtype=np.uint8)
     for i, character in enumerate(tqdm(classes, desc="drawings", unit="character", mininterval=1)):
-        rng = np.random.default_rng([seed, ord(character)])  # the same drawings whatever other characters there are
+        rng = np.random.default_rng(
+            [seed, ord(character)]
+        )  # the same drawings whatever other characters there are
         faces = rng.permutation(faces_of(character))
         for j in range(drawings):
             vertices, codes = _outline(faces[j % len(faces)], character)
@@ -201,13 +206,19 @@ def prepare_glyphs(
     return arrays, provenance
 
 
-@lru_cache(maxsize=None)
+@cache
 def _font(face: str) -> FT2Font:
     font = FT2Font(FilePath(get_data_path(), "fonts", "ttf", face))
     font.set_size(100, 72)  # 100 pixels; the outline is scaled afterwards
     return font
 
 
+@cache
+def _codes(face: str) -> frozenset[int]:
+    return frozenset(_font(face).get_charmap())
+
+
+@cache
 def _outline(face: str, character: str):
     """Vertices (n, 2), y upwards, and path codes (n,) of a glyph; None where it is blank."""
     font = _font(face)
@@ -219,14 +230,13 @@ def _outline(face: str, character: str):
 
 
 def _box(vertices, codes):
-    """Lower left corner and size of the box around an outline (of its control points: glyphs have points at their
-    extremes)."""
+    """Lower left corner and size of the box around an outline's control points (it has some at its extremes)."""
     points = vertices[codes != Path.CLOSEPOLY]  # the vertex of a closing code is a placeholder
     low = points.min(axis=0)
     return low, points.max(axis=0) - low
 
 
-@lru_cache(maxsize=1)
+@cache
 def _renderer():
     renderer = RendererAgg(DRAWING_SIDE, DRAWING_SIDE, 72)
     context = renderer.new_gc()
