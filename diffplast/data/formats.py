@@ -87,14 +87,15 @@ def load(path: str | Path, kind: str | None = None) -> dict:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("a single array, not an archive of several")
+        with stored:
             arrays = {key: stored[key] for key in stored.files}
     except FileNotFoundError:
         raise _error(path, "there is no such file") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as problem:
         raise _error(path, f"it cannot be read: {problem}") from problem
-    except AttributeError:  # a single .npy array opens without being an archive
-        raise _error(path, "it is not an .npz archive") from None
     found = str(arrays.pop("kind", "unknown"))
     if found not in KEYS or kind not in (None, found):
         raise _error(path, f"it holds data of kind {found!r}, not {kind or ' or '.join(KEYS)!r}")
@@ -114,9 +115,9 @@ def check(kind: str, arrays: dict, path: str | Path) -> None:
 
 
 def _image_problems(train, test, train_source, test_source, sources) -> list[str]:
-    problems = []
     if sources.ndim != 1 or sources.dtype.kind != "U":
-        problems.append("sources is not a list of names")
+        return [f"sources is {_describe(sources)}, not a list of names"]
+    problems = []
     for name, pixels, source in (("train", train, train_source), ("test", test, test_source)):
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (IMAGE_SIDE**2,) or not len(pixels):
             problems.append(f"{name} is {_describe(pixels)}, not uint8 (n, {IMAGE_SIDE**2})")
@@ -126,10 +127,10 @@ def _image_problems(train, test, train_source, test_source, sources) -> list[str
 
 
 def _character_problems(drawings, names, train_classes, test_classes) -> list[str]:
-    problems = []
     size = (DRAWING_SIDE, DRAWING_SIDE)
     if drawings.dtype != np.uint8 or drawings.ndim != 4 or drawings.shape[2:] != size:
         return [f"drawings is {_describe(drawings)}, not uint8 (classes, drawings, {size[0]}, {size[1]})"]
+    problems = []
     if names.shape != drawings.shape[:1] or names.dtype.kind != "U":
         problems.append(f"names is {_describe(names)}, not a name for each of the {len(drawings)} classes")
     if not all(_are_indices(part, len(drawings)) and len(part) for part in (train_classes, test_classes)):
