@@ -1,0 +1,53 @@
+"""The figures: every task gets its learning curves; what else a task gets is listed here.
+
+A drawing function takes a task's `TaskResults` and returns a figure, headed by its finding, and its description.
+They are named by strings and imported when used, so that a task's figures depend on no other task's.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+from diffplast.figures import style
+from diffplast.figures.curves import learning_curves, table
+from diffplast.results import TaskResults
+
+__all__ = ["CURVES", "FIGURES", "names", "write"]
+
+# Task -> its own way to draw the learning curves, instead of the general one.
+CURVES = {
+    "binary": "diffplast.figures.binary:curves_with_level",
+    "binary_small": "diffplast.figures.binary:episodes_needed",
+}
+
+# Task -> further figures by file name.
+FIGURES = {
+    "images": {
+        "images_restored": "diffplast.figures.images:restored",
+        "images_matrices": "diffplast.figures.images:matrices",
+    },
+    "omniglot": {"omniglot_table": "diffplast.figures.omniglot:beside_published"},
+    "maze": {"maze_paths": "diffplast.figures.maze:paths"},
+}
+
+
+def names(task: str) -> list[str]:
+    """File names of a task's figures, without ending."""
+    return [task, *FIGURES.get(task, {})]
+
+
+def _function(place: str):
+    module, function = place.split(":")
+    return getattr(import_module(module), function)
+
+
+def write(results: TaskResults, folder: Path) -> None:
+    """Write all figures of a task to folder/figures, and its curves for `dvc plots` to folder/curves."""
+    own = CURVES.get(results.name)
+    drawings = {results.name: _function(own) if own else learning_curves}
+    drawings |= {name: _function(place) for name, place in FIGURES.get(results.name, {}).items()}
+    with style.in_style():
+        for name, draw in drawings.items():
+            figure, description = draw(results)
+            style.save(figure, description, folder / "figures" / name)
+    (folder / "curves").mkdir(parents=True, exist_ok=True)
+    table(results).to_csv(folder / "curves" / f"{results.name}.csv", index=False, float_format="%.6g")

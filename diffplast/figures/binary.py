@@ -1,0 +1,36 @@
+"""The learning curves of the binary tasks, with the error below which the paper counts them as solved."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from diffplast import published, summary
+from diffplast.results import TaskResults
+
+from .curves import learning_curves
+
+
+def curves_with_level(results: TaskResults) -> tuple[Figure, str]:
+    """Learning curves and a line at the error that counts as solved."""
+    level = published.SOLVED_ERROR
+    return learning_curves(results, level=(level, summary.show(results.metric, level)))
+
+
+def episodes_needed(results: TaskResults) -> tuple[Figure, str]:
+    """Learning curves of the small task over a logarithmic axis; the heading says how long each arm needed."""
+    level = published.SOLVED_ERROR
+    parts = []
+    for arm in results.arms:
+        needed = results.episodes_to(arm, level)
+        if not needed:
+            text = "failed"
+        elif None in needed:
+            longest = max(int(result.metrics["train_episodes"]) for result in results.finished(arm))
+            reached = sum(value is not None for value in needed)
+            within = f"within {longest:,}"
+            text = f"not {within}" if not reached else f"{reached} of {summary.seeds(len(needed))} {within}"
+        else:
+            text = f"{np.median(needed):,.0f}"
+        parts.append(f"{text} ({results.label(arm)})")
+    shown = summary.show(results.metric, level)
+    heading = f"Training episodes until {shown} wrong bits: {', '.join(parts)}"
+    return learning_curves(results, heading, log_episodes=True, level=(level, shown))

@@ -1,0 +1,129 @@
+"""Learning curves of all arms of a task on one axis, and the same as a table for `dvc plots`."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from diffplast import summary
+from diffplast.results import TaskResults
+
+from . import style
+
+
+def finding(results: TaskResults) -> str:
+    """What came out on held-out episodes, in one line: the median of every arm."""
+    parts = []
+    for arm in results.arms:
+        values = results.values(arm)
+        shown = summary.show(results.metric, np.median(values)) if len(values) else "failed"
+        parts.append(f"{shown} {results.label(arm)}")
+    text = f"{results.measure.label} on unseen episodes: {', '.join(parts)}"
+    return text[0].upper() + text[1:]
+
+
+def draw_curves(axes: Axes, results: TaskResults, log_episodes: bool = False) -> list[Line2D]:
+    """Draw the curves of all arms with their spread, and a mark for each arm on held-out episodes.
+
+    Returns the lines for a legend. Arms with fewer than three seeds show each seed as a thin line.
+    """
+    lines = []
+    longest = max((results.curves(arm).index.max() for arm in results.arms if results.finished(arm)), default=1)
+    for arm in results.arms:
+        look = style.arm_style(arm, results.arms)
+        failed = len(results.failed(arm))
+        label = results.label(arm)
+        if failed:
+            label += f" ({failed} of {failed + len(results.finished(arm))} runs failed)"
+        curves = results.curves(arm)
+        if curves.empty:
+            lines.append(Line2D([], [], label=label, **look))
+            continue
+        middle, low, high = summary.band(curves.to_numpy(), axis=1)
+        lines += axes.plot(curves.index, middle, label=label, zorder=3, **look)
+        if curves.shape[1] >= 3:
+            axes.fill_between(curves.index, low, high, color=look["color"], alpha=0.2, linewidth=0)
+        elif curves.shape[1] == 2:
+            axes.plot(curves.index, curves, color=look["color"], linewidth=0.5, alpha=0.6, zorder=2)
+        held_out = results.values(arm)
+        place = curves.index.max() * 1.12 if log_episodes else curves.index.max() + 0.025 * longest
+        axes.plot(
+            [place] * len(held_out), held_out, "o", color=look["color"], markersize=3.5, clip_on=False,
+            markeredgecolor=style.PAPER, markeredgewidth=0.5, zorder=4,
+        )
+    axes.set_xlabel("training episodes")
+    axes.set_ylabel(results.measure.label)
+    if log_episodes:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(short_count))
+        axes.locator_params(axis="x", nbins=6)
+    if results.metric in summary.PERCENT:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=f"{summary.NBSP}%"))
+    if not results.measure.higher_is_better:
+        axes.set_ylim(bottom=0)
+    return lines
+
+
+def short_count(value: float, _position=None) -> str:
+    """An episode count on an axis: 40k, 1.5M."""
+    for size, suffix in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 10 or (abs(value) >= size and value % (size / 10) == 0):
+            return f"{value / size:g}{suffix}"
+    return f"{value:,g}"
+
+
+def describe(results: TaskResults) -> str:
+    """The curves in words."""
+    parts = []
+    for arm in results.arms:
+        curves = results.curves(arm)
+        if curves.empty:
+            parts.append(f"{results.label(arm)}: no finished run")
+            continue
+        start, end = (np.median(curves.iloc[row]) for row in (0, -1))
+        parts.append(
+            f"{results.label(arm)}: from {summary.show(results.metric, start)} to "
+            f"{summary.show(results.metric, end)} after {curves.index.max():,} training episodes, "
+            f"{summary.spread(results.metric, results.values(arm))} on unseen episodes"
+        )
+    return f"Learning curves, {results.kind.title}: {results.measure.label}. {'; '.join(parts)}."
+
+
+def learning_curves(
+    results: TaskResults, heading: str | None = None, log_episodes: bool = False, level: tuple | None = None
+) -> tuple[Figure, str]:
+    """The figure every task has, and its description.
+
+    heading: instead of the general `finding`. level: (value, label) of a dotted line across.
+    """
+    figure = Figure(figsize=(style.WIDTH, 2.6))
+    axes = figure.subplots()
+    lines = draw_curves(axes, results, log_episodes)
+    if level is not None:
+        axes.axhline(level[0], color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
+        axes.annotate(
+            level[1], (0.995, level[0]), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
+            textcoords="offset points", ha="right", color=style.FAINT, fontsize=6.5,
+        )
+    held_out = Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3.5, label="unseen episodes")
+    figure.legend(
+        handles=[*lines, held_out], loc="outside lower center", ncols=min(3, len(lines) + 1), handlelength=2.2,
+        columnspacing=1.2,
+    )
+    style.title(figure, heading or finding(results))
+    return figure, describe(results)
+
+
+def table(results: TaskResults) -> pd.DataFrame:
+    """Median over seeds of the training curves: a column for the episodes, then one for each arm."""
+    columns = {}
+    for arm in results.arms:
+        curves = results.curves(arm)
+        columns[arm] = pd.Series(np.median(curves, axis=1) if len(curves) else [], index=curves.index, dtype=float)
+    joined = pd.DataFrame(columns).sort_index()
+    joined = joined.interpolate(method="index", limit_area="inside")
+    return joined.rename_axis("episode").reset_index()

@@ -1,0 +1,163 @@
+"""A made-up tree of results in the documented format, for the tests of figures, claims and report."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from diffplast import params, tasks
+from diffplast.maze_env import MOVES, maze_walls
+from diffplast.runs import Run, write_json
+
+ROOT = Path(__file__).parents[1]
+
+# (at the start, at the end, share of the training after which half of the way is gone), by task and arm.
+COURSES = {
+    "binary": {"plastic": (0.3, 0.006, 0.1), "homogeneous": (0.3, 0.012, 0.15), "nonplastic": (0.26, 0.245, 0.3)},
+    "binary_small": {"plastic": (0.3, 0.004, 0.05), "nonplastic": (0.27, 0.25, 0.3), "lstm": (0.27, 0.2, 0.5)},
+    "images": {"plastic": (90, 20, 0.1), "homogeneous": (90, 32, 0.12), "nonplastic": (90, 60, 0.2)},
+    "omniglot": {
+        "plastic": (0.2, 0.94, 0.2), "homogeneous": (0.2, 0.93, 0.25), "nonplastic": (0.2, 0.2, 0.5),
+        "lstm": (0.2, 0.7, 0.4),
+    },
+    "maze": {"plastic": (10, 231, 0.4), "homogeneous": (10, 180, 0.45), "nonplastic": (10, 141, 0.4)},
+}
+
+
+class Tree:
+    """Results below a folder, which must be the current one, of a project with its params.yaml."""
+
+    def __init__(self, folder: Path, scale: str = "smoke", seeds=(0, 1)):
+        self.folder = folder
+        self.scale = scale
+        shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+        self.set(f"scale={scale}", *(f"{name}.seeds={list(seeds)}" for name in COURSES))
+        for name in COURSES:
+            for run in self.runs(name):
+                self.write(run)
+
+    @property
+    def checked(self):
+        """What params.yaml says."""
+        return params.load(path=self.folder / "params.yaml")
+
+    def set(self, *assignments: str) -> None:
+        """Change params.yaml."""
+        params.assign(list(assignments), self.folder / "params.yaml")
+
+    def runs(self, task: str, arm: str | None = None) -> list[Run]:
+        """The runs that params.yaml lists of a task, or of one arm."""
+        block = getattr(self.checked, task)
+        arms = block.arms if arm is None else [arm]
+        return [Run(task, self.scale, name, seed) for name in arms for seed in block.seeds]
+
+    def write(self, run: Run) -> None:
+        """All files of one run."""
+        kind, block = tasks.load(run.task), getattr(self.checked, run.task)
+        cap = getattr(block, self.scale).for_arm("episodes", run.arm)
+        rng = np.random.default_rng([run.seed, *run.arm.encode(), *run.task.encode()])
+        start, end, half = COURSES[run.task][run.arm]
+        metric = kind.primary_metric()
+        places = np.linspace(0, 1, 41)[1:]
+        values = end + (start - end) * 0.5 ** (places / half)
+        values *= 1 + 0.04 * rng.normal() + 0.02 * rng.normal(size=len(places))
+        episodes = np.maximum(1, (places * cap).astype(int))
+        folder = self.folder / run.results
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [(metric, values), ("loss", values * 100)]
+        names = {"task": run.task, "arm": run.arm, "seed": run.seed}
+        curve = pd.concat(
+            pd.DataFrame({**names, "episode": episodes, "metric": name, "value": value}) for name, value in rows
+        )
+        curve.to_csv(folder / "curve.csv", index=False)
+        test = getattr(block.test, self.scale).episodes
+        metrics = {"train_episodes": cap, "test_episodes": test, metric: float(values[-1] * 1.05)}
+        write_json(folder / "metrics.json", metrics | {f"{metric}_sem": abs(float(values[-1])) * 0.01})
+        machine = {
+            "seconds": 61.5, "peak_memory_mb": 480.0, "threads": 2, "device": "cpu", "processor": "A processor",
+            "cores": 2, "python": "3.12.1", "torch": "2.13.0", "commit": "0123456789ab",
+        }
+        write_json(folder / "run.json", machine)
+        if kind.dataset:
+            provenance = {"kind": kind.dataset, "name": f"made-up {kind.dataset}", "licence": "none", "options": {}}
+            write_json(folder / "data.json", provenance)
+        np.savez_compressed(folder / "examples.npz", **self.examples(run, block))
+
+    def examples(self, run: Run, block) -> dict[str, np.ndarray]:
+        """Arrays as the task's `examples` makes them."""
+        shared, own = np.random.default_rng(run.seed), np.random.default_rng([run.seed, *run.arm.encode()])
+        if run.task == "images":
+            x, y = np.meshgrid(np.linspace(-1, 1, 32), np.linspace(-1, 1, 32))
+            waves = shared.normal(size=(6, 3, 3))[..., None, None]
+            presented = np.tanh(waves[:, :, 0] * np.sin(4 * x * waves[:, :, 1] + waves[:, :, 2]) + waves[:, :, 1] * y)
+            target = presented[:, 0]
+            cue = target * (np.arange(32)[:, None] < 16)
+            noise = {"plastic": 0.15, "homogeneous": 0.25, "nonplastic": 0.5}[run.arm]
+            restored = np.where(cue, cue, target * (1 - noise) + noise * own.normal(size=target.shape))
+            matrix = own.normal(size=(256, 256)) * 0.01 + 0.3 * np.eye(256)
+            shown = {"presented": presented, "cue": cue, "restored": restored, "target": target, "weight": matrix}
+            if run.arm == "plastic":
+                shown["alpha"] = matrix[::-1]
+            return {name: value.astype(np.float16) for name, value in shown.items()}
+        if run.task == "maze":
+            walls = maze_walls(block.experiment.size)
+            shown = {"walls": walls}
+            goals = shared.permutation(np.argwhere(~walls))[:4]
+            for when, skill in (("early", 0.0), ("late", 0.4)):
+                walks = [self.walk(walls, goal, block.experiment.steps, skill, own) for goal in goals]
+                shown[f"{when}_path"] = np.array([path for path, _ in walks], dtype=np.int8)
+                shown[f"{when}_reward"] = np.array([reward for _, reward in walks], dtype=np.float16)
+                shown[f"{when}_goal"] = goals.astype(np.int8)
+            return shown
+        return {}
+
+    @staticmethod
+    def walk(walls, goal, steps, skill, rng):
+        """A random walk that now and then steps towards the goal."""
+        free = np.argwhere(~walls)
+        place = np.array(walls.shape) // 2
+        path, rewards = [place], []
+        for _ in range(steps):
+            moves = np.array(MOVES)
+            if rng.random() < skill:
+                near = np.abs(place + moves - goal).sum(axis=1)
+                move = moves[np.argmin(near + 9 * walls[tuple((place + moves).T)])]
+            else:
+                move = moves[rng.integers(4)]
+            there = place + move
+            reward = 0.0
+            if walls[tuple(there)]:
+                there, reward = place, -0.1
+            elif (there == goal).all():
+                there, reward = free[rng.integers(len(free))], 10.0
+            place = there
+            path.append(place)
+            rewards.append(reward)
+        return path, rewards
+
+    def change(self, run: Run, **metrics: float) -> None:
+        """Change numbers in a run's metrics.json."""
+        path = self.folder / run.results / "metrics.json"
+        write_json(path, json.loads(path.read_text()) | metrics)
+
+    def set_values(self, task: str, arm: str, *values: float) -> None:
+        """Set the metric on held-out episodes of all seeds of an arm."""
+        metric = tasks.load(task).primary_metric()
+        for run, value in zip(self.runs(task, arm), values, strict=True):
+            self.change(run, **{metric: value})
+
+    def set_curve(self, run: Run, points: dict[int, float]) -> None:
+        """Replace the training curve of a run: episode -> value of the metric."""
+        metric = tasks.load(run.task).primary_metric()
+        frame = pd.DataFrame({"episode": list(points), "metric": metric, "value": list(points.values())})
+        frame.to_csv(self.folder / run.results / "curve.csv", index=False)
+        self.change(run, train_episodes=max(points))
+
+    def fail(self, run: Run) -> None:
+        """Replace a run's results by the record of its failure."""
+        folder = self.folder / run.results
+        shutil.rmtree(folder)
+        folder.mkdir()
+        write_json(folder / "failed.json", {"message": f"{run}, episode 300: the loss is not finite", "episode": 300})
