@@ -12,7 +12,7 @@ from diffplast.data.glyphs import FACES, candidates, faces_of, merge_alike, prep
 OPTIONS = {
     "characters": "ABCDEFGHKMQRSTXabdekrtyДЖЩЦюΨΞαβζξԱԲგდვ45$&",
     "min_faces": 4,
-    "alike": 0.87,
+    "alike": 0.875,
     "drawings": 20,
     "rotation_deg": 12,
     "shear": 0.15,
