@@ -21,7 +21,7 @@ OMNIGLOT = {
     "Memory Networks": (0.828, None),
     "ProtoNets": (0.974, None),
     "Matching Networks": (0.981, None),
-    "differentiable plasticity": (0.983, 0.0080),
+    "DP (the paper)": (0.983, 0.0080),
     "Memory Module": (0.984, None),
     "MAML": (0.987, 0.004),
     "SNAIL": (0.9907, 0.0016),

@@ -12,15 +12,15 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 
 def number(value: float) -> str:
-    """Three significant digits; large numbers whole, with separators."""
+    """Two significant digits, three from 10 on; large numbers whole, with separators."""
     if abs(value) >= 1000 or float(value).is_integer():
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:.3g}" if abs(value) >= 9.95 else f"{value:.2g}"
 
 
 def bare(metric: str, value: float) -> str:
     """A value of a metric without its unit."""
-    return f"{100 * value:.3g}" if metric in PERCENT else number(value)
+    return number(100 * value if metric in PERCENT else value)
 
 
 def unit(metric: str) -> str:
@@ -60,14 +60,26 @@ def interquartile_mean(values, axis: int = -1):
 
 
 def bootstrap_interval(values) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the interquartile mean over seeds; the same for the same values."""
-    if len(values) < 2:
-        return (np.nan, np.nan)
+    """95 % percentile bootstrap interval of the interquartile mean over two or more seeds; always the same one."""
     result = stats.bootstrap(
         (np.asarray(values),), interquartile_mean, method="percentile", n_resamples=5000,
         rng=np.random.default_rng(0),
     )
     return tuple(float(bound) for bound in result.confidence_interval)
+
+
+def describe(values) -> dict:
+    """Values over seeds with their median, quartiles, interquartile mean and its bootstrap interval."""
+    if len(values) == 0:
+        return {"values": []}
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return {
+        "values": [float(value) for value in values],
+        "median": float(middle),
+        "quartiles": [float(low), float(high)],
+        "interquartile_mean": float(interquartile_mean(values)),
+        "interval_95": list(bootstrap_interval(values)) if len(values) > 1 else None,
+    }
 
 
 @dataclass(frozen=True)
@@ -88,8 +100,8 @@ class RankSum:
         return self.smallest < 0.05
 
     def __str__(self) -> str:
-        text = f"rank-sum over seeds: p = {self.p:.2g}, better in {100 * self.wins:.0f}{NBSP}% of pairs"
-        return text if self.can_decide else f"{text}; with so few seeds p cannot be below {self.smallest:.2g}"
+        least = "" if self.can_decide else f" (least possible: {self.smallest:.2g})"
+        return f"rank-sum over seeds, p = {self.p:.2g}{least}; better in {100 * self.wins:.0f}{NBSP}% of pairs"
 
 
 def rank_sum(first, second, higher_is_better: bool) -> RankSum:
@@ -98,4 +110,5 @@ def rank_sum(first, second, higher_is_better: bool) -> RankSum:
     first, second = sign * np.asarray(first, dtype=float), sign * np.asarray(second, dtype=float)
     result = stats.mannwhitneyu(first, second, alternative="two-sided", method="exact")
     pairs = len(first) * len(second)
-    return RankSum(float(result.pvalue), float(result.statistic / pairs), min(1.0, 2 / comb(len(first) + len(second), len(first))))
+    smallest = min(1.0, 2 / comb(len(first) + len(second), len(first)))
+    return RankSum(float(result.pvalue), float(result.statistic / pairs), smallest)

@@ -54,13 +54,13 @@ def draw_curves(axes: Axes, results: TaskResults, log_episodes: bool = False) ->
             markeredgecolor=style.PAPER, markeredgewidth=0.5, zorder=4,
         )
     axes.set_xlabel("training episodes")
-    axes.set_ylabel(results.measure.label)
+    axes.set_title(results.measure.label, loc="left")  # above, since turned by 90° it would not fit
     if log_episodes:
         axes.set_xscale("log")
     else:
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(FuncFormatter(short_count))
         axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter(FuncFormatter(short_count))
     if results.metric in summary.PERCENT:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=f"{summary.NBSP}%"))
     if not results.measure.higher_is_better:
@@ -106,13 +106,13 @@ def learning_curves(
     if level is not None:
         axes.axhline(level[0], color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
         axes.annotate(
-            level[1], (0.995, level[0]), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
-            textcoords="offset points", ha="right", color=style.FAINT, fontsize=6.5,
+            level[1], (0.01, level[0]), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
+            textcoords="offset points", color=style.FAINT, fontsize=6.5,
         )
     held_out = Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3.5, label="unseen episodes")
     figure.legend(
-        handles=[*lines, held_out], loc="outside lower center", ncols=min(3, len(lines) + 1), handlelength=2.2,
-        columnspacing=1.2,
+        handles=[*lines, held_out], loc="outside lower center", ncols=2 if len(lines) < 4 else 3, handlelength=2.4,
+        columnspacing=1.5, labelspacing=0.3,
     )
     style.title(figure, heading or finding(results))
     return figure, describe(results)

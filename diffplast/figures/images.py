@@ -97,12 +97,12 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         bar.outline.set_linewidth(0.4)
         if name == "weight":
             axes.set_ylabel("from pixel", labelpad=-8)
-        reach.append(f"{label.split()[-1]} reaches {summary.number(float(np.abs(matrix).max()))}")
-    sizes = ", ".join(reach)
-    style.title(figure, f"What training left in the plastic network: {sizes}")
+        reach.append(f"{summary.number(float(np.abs(matrix).max()))} in {label.split()[-1]}")
+    sizes = " and ".join(reach)
+    style.title(figure, f"The trained plastic network: up to {sizes}")
     description = (
         f"The weights w and the plasticity coefficients α of one trained plastic network as two square pictures, a "
         f"row for each pixel from which and a column for each pixel to which a connection leads; blue is negative, "
-        f"red positive. In magnitude {sizes}; each point is the largest of a block of connections."
+        f"red positive. The largest magnitude is {sizes}; each point is the largest of a block of connections."
     )
     return figure, description

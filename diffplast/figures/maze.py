@@ -1,16 +1,20 @@
 """Where an agent went in an episode before training and in one after."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from diffplast import summary
 from diffplast.results import TaskResults
 
 from . import style
+
+# Without the yellow end, which a white floor swallows.
+TIME = ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)), name="time")
 
 
 def track(path: np.ndarray, reward: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +34,7 @@ def draw_episode(axes: Axes, walls: np.ndarray, path: np.ndarray, reward: np.nda
     aside = np.random.default_rng(0).uniform(-0.26, 0.26, path.shape)
     segments[:, 0] += aside[:-1]
     segments[:, 1] += aside[1:]
-    lines = LineCollection(segments[:, :, ::-1], cmap="viridis", norm=Normalize(0, len(reward)), linewidths=0.8)
+    lines = LineCollection(segments[:, :, ::-1], cmap=TIME, norm=Normalize(0, len(reward)), linewidths=0.8)
     lines.set_array(steps)
     lines.set_zorder(3)
     axes.add_collection(lines)
@@ -42,7 +46,7 @@ def draw_episode(axes: Axes, walls: np.ndarray, path: np.ndarray, reward: np.nda
 def paths(results: TaskResults) -> tuple[Figure, str]:
     """The plastic agent in one maze before and after training: of those kept, the one of median reward after it."""
     runs = results.finished("plastic") if "plastic" in results.arms else []
-    figure = Figure(figsize=(style.WIDTH, 2.25 if runs else 0.6))
+    figure = Figure(figsize=(style.WIDTH, 2.5 if runs else 0.6))
     if not runs:
         heading = "The plastic agent's ways: no finished run"
         style.title(figure, heading)
@@ -59,8 +63,8 @@ def paths(results: TaskResults) -> tuple[Figure, str]:
         draw_episode(axes, shown["walls"], shown[f"{when}_path"][episode], reward, goal)
         found.append(int((reward > 0).sum()))
         totals.append(summary.number(round(float(reward.sum()), 1)))
-        axes.set_title(f"{label}: reward {totals[-1]}")
-    colours = ScalarMappable(Normalize(0, len(reward)), "viridis")
+        axes.set_title(f"{label}\nreward {totals[-1]}")
+    colours = ScalarMappable(Normalize(0, len(reward)), TIME)
     bar = figure.colorbar(colours, ax=list(panels), orientation="horizontal", fraction=0.045, pad=0.02, aspect=40)
     bar.set_label("step of the episode", labelpad=1)
     bar.outline.set_linewidth(0.4)

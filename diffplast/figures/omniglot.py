@@ -23,8 +23,7 @@ def beside_published(results: TaskResults) -> tuple[Figure, str]:
             rows.append((results.label(arm), None, None, None, "no finished run", colour))
     ours = len(rows)
     for name, (value, margin) in published.OMNIGLOT.items():
-        text = summary.show(results.metric, value)
-        text += f" ± {summary.bare(results.metric, margin)}" if margin else ""
+        text = f"{100 * value:g}" + (f" ± {100 * margin:g}" if margin else "") + summary.unit(results.metric)
         rows.append((name, value, value - (margin or 0), value + (margin or 0), text, style.INK))
 
     figure = Figure(figsize=(style.WIDTH, 0.19 * len(rows) + 1.0))
@@ -40,8 +39,11 @@ def beside_published(results: TaskResults) -> tuple[Figure, str]:
         if value is not None:
             axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
             axes.plot(value, place, "o" if place > -ours else "D", color=colour, markersize=3.6)
+        # Beside the dot, on the side with more room.
+        left = value is not None and value > 0.64
         axes.annotate(
-            text, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, annotation_clip=False
+            text, ((low if left else high) if value is not None else chance, place), xytext=(-6 if left else 6, 0),
+            textcoords="offset points", ha="right" if left else "left", va="center", fontsize=6.5,
         )
     axes.axhline(-ours + 0.05, color=style.FAINT, linewidth=0.5)
     axes.set_yticks(places, [row[0] for row in rows])
@@ -56,8 +58,9 @@ def beside_published(results: TaskResults) -> tuple[Figure, str]:
     head = results.arms[0]
     values = results.values(head)
     mine = summary.show(results.metric, np.median(values)) if len(values) else "no result"
-    reference = summary.show(results.metric, published.OMNIGLOT["differentiable plasticity"][0])
-    style.title(figure, f"One-shot accuracy: {mine} {results.label(head)} on {data}; published on Omniglot: {reference}")
+    reference = summary.show(results.metric, published.OMNIGLOT["DP (the paper)"][0])
+    heading = f"One-shot accuracy: {mine} {results.label(head)} on {data}; published on Omniglot: {reference}"
+    style.title(figure, heading)
     return figure, (
         f"Accuracy on unseen characters, {published.OMNIGLOT_WAYS}-way 1-shot. Ours, on {data}: {best}. "
         f"Published, on Omniglot: {paper}. Chance is {summary.show(results.metric, chance)}."

@@ -26,7 +26,7 @@ PARAMETERS = {
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
-    "figure.titlesize": 8,
+    "figure.titlesize": 7.8,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
     "xtick.labelsize": 7,
@@ -67,7 +67,7 @@ def arm_style(arm: str, arms: list[str]) -> dict:
     return {"color": colour, "linestyle": line}
 
 
-def title(figure: Figure, text: str, width: int = 58) -> None:
+def title(figure: Figure, text: str, width: int = 52) -> None:
     """Head a figure with its finding."""
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", weight="bold")

@@ -1,0 +1,401 @@
+"""The paper's claims, each decided from the results of its task.
+
+A claim is a function of the task's `TaskResults` that returns a `Finding`; the decorator `claim` files it under the
+task, with the paper's figure and the arms it needs. How a verdict is reached:
+
+- "reproduced" where the claim's criterion holds, in every seed or by the test named;
+- "not reproduced" where it does not, though our training was as long as the claim speaks of;
+- "not decided at this scale" otherwise: shorter training, other data, too few seeds for the test, a failed run.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from diffplast import published, summary
+from diffplast.results import TaskResults
+
+REPRODUCED, NOT_REPRODUCED, NOT_DECIDED = "reproduced", "not reproduced", "not decided at this scale"
+SIGNIFICANT = 0.05
+ABOUT = 2
+"""The paper's "about" and "some": within this factor."""
+FAILS = 0.5
+"""A network fails where another one's error is at most this share of its own."""
+NEAR_CHANCE_BITS = 0.20
+"""Share of wrong bits that is near chance, 25 %: half of the bits are given, half of the others are guessed."""
+CHANCE_MARGIN = 0.02
+"""Accuracies this near to chance are at chance."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the results say of a claim. why: the reason of a verdict that is not "reproduced"."""
+
+    ours: str
+    test: str
+    verdict: str
+    why: str = ""
+    p: float | None = None
+    effect: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper with what we found."""
+
+    task: str
+    claim: str
+    paper: str
+    arms: dict[str, dict]
+    """Of each arm concerned: the task's metric on held-out episodes over seeds, as `summary.describe`."""
+    finding: Finding = field(repr=False)
+
+    def as_dict(self) -> dict:
+        """One flat entry of claims.json."""
+        entry = asdict(self)
+        finding = entry.pop("finding")
+        return entry | finding
+
+
+@dataclass(frozen=True)
+class _Registered:
+    text: str
+    paper: str
+    arms: tuple[str, ...]
+    judge: Callable[[TaskResults], Finding]
+
+
+CLAIMS: dict[str, list[_Registered]] = {}
+"""Claims by task, in the order of this file."""
+
+
+def claim(task: str, text: str, paper: str, arms: tuple[str, ...]):
+    """File the decorated function as a claim of `task` about `arms`."""
+
+    def register(judge):
+        CLAIMS.setdefault(task, []).append(_Registered(text, paper, arms, judge))
+        return judge
+
+    return register
+
+
+def judge_all(results: dict[str, TaskResults]) -> list[Claim]:
+    """All claims about the given tasks."""
+    return [
+        Claim(
+            name, entry.text, entry.paper, {arm: summary.describe(found.values(arm)) for arm in entry.arms},
+            _judge(entry, found),
+        )
+        for name, found in results.items()
+        for entry in CLAIMS.get(name, [])
+    ]
+
+
+def _judge(entry: _Registered, found: TaskResults) -> Finding:
+    """What holds for every claim: no verdict without all its arms, nor where one of their runs has failed."""
+    missing = [found.label(arm) for arm in entry.arms if not found.finished(arm)]
+    failures = [run.failure for arm in entry.arms for run in found.failed(arm)]
+    why = "; ".join(failures)
+    if missing:
+        ours = f"no finished run of {' and '.join(missing)}"
+        return Finding(ours, "none", NOT_DECIDED, why or f"params.yaml does not list {' and '.join(missing)}")
+    finding = entry.judge(found)
+    if failures:
+        return Finding(f"{finding.ours}; {_count_failed(len(failures))}", finding.test, NOT_DECIDED, why)
+    return finding
+
+
+def _count_failed(count: int) -> str:
+    return f"{count} failed run" + ("" if count == 1 else "s")
+
+
+def _decide(holds: bool, as_long: bool, why_not_decided: str = "training shorter than the claim's") -> dict:
+    """Verdict of a criterion that holds or does not. as_long: whether its failing would count against the claim."""
+    if holds:
+        return {"verdict": REPRODUCED}
+    if as_long:
+        return {"verdict": NOT_REPRODUCED, "why": "the criterion does not hold"}
+    return {"verdict": NOT_DECIDED, "why": why_not_decided}
+
+
+def _trained(found: TaskResults, arm: str) -> int:
+    """Training episodes of an arm, at most."""
+    return found.settings.for_arm("episodes", arm)
+
+
+def _summaries(found: TaskResults, *arms: str) -> str:
+    return "; ".join(f"{found.label(arm)} {summary.spread(found.metric, found.values(arm))}" for arm in arms)
+
+
+def _better(found: TaskResults, first: str, second: str, paper_episodes: int) -> Finding:
+    """Whether the seeds of one arm are better than those of another, by a rank-sum test."""
+    values = [found.values(arm) for arm in (first, second)]
+    higher = found.measure.higher_is_better
+    test = summary.rank_sum(*values, higher)
+    shared = {"ours": _summaries(found, first, second), "test": str(test), "p": test.p, "effect": test.wins}
+    if test.p < SIGNIFICANT and test.wins > 0.5:
+        return Finding(**shared, verdict=REPRODUCED)
+    if not test.can_decide:
+        medians = np.median(values[0]), np.median(values[1])
+        ahead = found.label(first if (medians[0] > medians[1]) == higher else second)
+        why = f"too few seeds for the test; by the medians, {ahead} is ahead"
+        return Finding(**shared, verdict=NOT_DECIDED, why=why)
+    as_long = min(_trained(found, first), _trained(found, second)) >= paper_episodes
+    what = "no significant difference" if test.p >= SIGNIFICANT else f"{found.label(second)} is significantly ahead"
+    if as_long:
+        return Finding(**shared, verdict=NOT_REPRODUCED, why=what)
+    return Finding(**shared, verdict=NOT_DECIDED, why=f"{what}; training shorter than the paper's")
+
+
+# Binary patterns ----------------------------------------------------------------------------------------------------
+
+
+@claim(
+    "binary",
+    "Plastic networks learn to restore 1,000-bit patterns within some hundred episodes",
+    f"under {summary.show('error', published.SOLVED_ERROR)} wrong bits within about "
+    f"{published.BINARY_EPISODES} episodes ({summary.seeds(published.BINARY_SEEDS)})",
+    ("plastic",),
+)
+def binary_solved(found: TaskResults) -> Finding:
+    """In every seed the training error falls below 1 % within twice the paper's number of episodes."""
+    limit = ABOUT * published.BINARY_EPISODES
+    level = summary.show(found.metric, published.SOLVED_ERROR)
+    needed = found.episodes_to("plastic", published.SOLVED_ERROR)
+    ours = (
+        f"{summary.spread(found.metric, found.values('plastic'))} on unseen episodes; "
+        f"under {level} {_needed(needed, _trained(found, 'plastic'))}"
+    )
+    holds = all(value is not None and value <= limit for value in needed)
+    rate = found.settings.for_arm("lr", "plastic")
+    slower = rate < published.BINARY_LR
+    why = "training shorter than the claim's"
+    if slower:
+        why = f"learning rate {rate:g} (released program); the claim is about {published.BINARY_LR:g} (text)"
+    as_long = _trained(found, "plastic") >= limit and not slower
+    return Finding(ours, f"training error in every seed by episode {limit}", **_decide(holds, as_long, why))
+
+
+@claim("binary", "A non-plastic network stays near chance", "near 25 % wrong bits", ("plastic", "nonplastic"))
+def binary_chance(found: TaskResults) -> Finding:
+    """Every non-plastic seed is near chance, where every plastic one, trained as long, is far from it."""
+    plastic, other = found.values("plastic"), found.values("nonplastic")
+    learned = plastic.max() < FAILS * NEAR_CHANCE_BITS
+    near = other.min() > NEAR_CHANCE_BITS
+    test = (
+        f"every seed above {summary.show(found.metric, NEAR_CHANCE_BITS)}, every plastic one below "
+        f"{summary.show(found.metric, FAILS * NEAR_CHANCE_BITS)}"
+    )
+    fair = _trained(found, "nonplastic") >= _trained(found, "plastic")
+    why = "the plastic network has not learned the task either" if not learned else "trained shorter than the plastic"
+    verdict = _decide(near and learned and fair, not near and learned, why)
+    return Finding(_summaries(found, "nonplastic"), test, **verdict)
+
+
+# Binary patterns, small ---------------------------------------------------------------------------------------------
+
+
+def _needed(episodes: list[int | None], within: int) -> str:
+    """Training episodes that runs needed, in words."""
+    reached = [value for value in episodes if value is not None]
+    if not reached:
+        return f"not reached within {within:,} episodes ({summary.seeds(len(episodes))})"
+    text = f"after {summary.spread('episodes', reached)} episodes".replace(") episodes", ")")
+    text = text.replace("after ", "after episode ", 1)
+    if len(reached) < len(episodes):
+        text += f", in {len(reached)} of {summary.seeds(len(episodes))}"
+    return text
+
+
+@claim(
+    "binary_small",
+    "A plastic network solves the small task",
+    f"within about {published.SMALL_PLASTIC_EPISODES:,} episodes",
+    ("plastic",),
+)
+def small_plastic(found: TaskResults) -> Finding:
+    """In every seed the training error falls below 1 % within twice the paper's number of episodes."""
+    limit = ABOUT * published.SMALL_PLASTIC_EPISODES
+    needed = found.episodes_to("plastic", published.SOLVED_ERROR)
+    holds = all(value is not None and value <= limit for value in needed)
+    longest = _trained(found, "plastic")
+    level = summary.show(found.metric, published.SOLVED_ERROR)
+    return Finding(
+        f"under {level} {_needed(needed, longest)}",
+        f"training error in every seed by episode {limit:,}",
+        **_decide(holds, longest >= limit),
+    )
+
+
+@claim(
+    "binary_small",
+    "A non-plastic RNN with 2,000 extra neurons never solves it",
+    f"not within {published.SMALL_CAP:,} episodes",
+    ("nonplastic",),
+)
+def small_nonplastic(found: TaskResults) -> Finding:
+    """Decided against the claim by one seed that solves it; for it only by training as long as the paper's."""
+    longest = _trained(found, "nonplastic")
+    needed = found.episodes_to("nonplastic", published.SOLVED_ERROR)
+    solved = any(value is not None for value in needed)
+    level = summary.show(found.metric, published.SOLVED_ERROR)
+    why = f"trained for {longest:,} of {published.SMALL_CAP:,} episodes"
+    return Finding(
+        f"under {level} {_needed(needed, longest)}",
+        f"no seed under {level} in {published.SMALL_CAP:,} episodes",
+        **_decide(not solved and longest >= published.SMALL_CAP, solved, why),
+    )
+
+
+@claim(
+    "binary_small",
+    "An LSTM needs several hundred times as many episodes as the plastic network",
+    f"some {published.SMALL_LSTM_RATIO} times as many",
+    ("plastic", "lstm"),
+)
+def small_ratio(found: TaskResults) -> Finding:
+    """The ratio of the medians, or a lower bound of it, against the paper's."""
+    ratio, factor = published.SMALL_LSTM_RATIO, ABOUT
+    test = f"ratio of medians between {ratio / factor:g} and {ratio * factor:g}"
+    plastic, lstm = (
+        np.median([np.inf if value is None else value for value in found.episodes_to(arm, published.SOLVED_ERROR)])
+        for arm in ("plastic", "lstm")
+    )
+    longest = _trained(found, "lstm")
+    if not np.isfinite(plastic):
+        return Finding("the plastic network has not solved it", test, NOT_DECIDED, "no ratio to form")
+    if np.isfinite(lstm):
+        ours = f"{summary.number(lstm / plastic)} times ({lstm:,.0f} against {plastic:,.0f} episodes)"
+        return Finding(ours, test, **_decide(ratio / factor <= lstm / plastic <= ratio * factor, as_long=True))
+    bound = longest / plastic
+    ours = f"more than {summary.number(bound)} times (LSTM not within {longest:,}, plastic {plastic:,.0f} episodes)"
+    why = f"the LSTM was trained for {longest:,} episodes: a lower bound only"
+    return Finding(ours, test, **_decide(False, bound > ratio * factor, why))
+
+
+# Natural images -----------------------------------------------------------------------------------------------------
+
+
+@claim(
+    "images",
+    "Plastic networks restore images they have never been trained on",
+    "shown as pictures",
+    ("plastic",),
+)
+def images_restored(found: TaskResults) -> Finding:
+    """On the examples kept, the error is at most half of what leaving the blanked half grey would cost."""
+    shares, count = [], 0
+    for run in found.finished("plastic"):
+        shown = {name: value.astype(float) for name, value in run.examples().items()}
+        blank = np.square(shown["cue"] - shown["target"]).sum()
+        shares.append(float(np.square(shown["restored"] - shown["target"]).sum() / blank))
+        count = len(shown["target"])
+    middle, low, high = (summary.number(100 * value) for value in summary.band(shares))
+    ours = (
+        f"squared error {summary.spread(found.metric, found.values('plastic'))} an unseen image; on {count} examples "
+        f"a seed {middle} ({low}–{high}){summary.NBSP}% of the error of leaving the half blank"
+    )
+    as_long = _trained(found, "plastic") >= published.IMAGES_EPISODES
+    test = f"every seed at most {100 * FAILS:.0f}{summary.NBSP}% of leaving it blank"
+    return Finding(ours, test, **_decide(max(shares) <= FAILS, as_long))
+
+
+@claim("images", "A non-plastic network fails at it", "shown as pictures", ("plastic", "nonplastic"))
+def images_nonplastic(found: TaskResults) -> Finding:
+    """Every plastic seed has at most half the error of every non-plastic one, on unseen images."""
+    plastic, other = found.values("plastic"), found.values("nonplastic")
+    share = float(np.median(plastic) / np.median(other))
+    as_long = min(_trained(found, arm) for arm in ("plastic", "nonplastic")) >= published.IMAGES_EPISODES
+    return Finding(
+        f"{_summaries(found, 'plastic', 'nonplastic')}: plastic has {summary.show('error', share)} of the error",
+        f"every plastic seed at most {100 * FAILS:.0f}{summary.NBSP}% of every non-plastic seed",
+        **_decide(plastic.max() <= FAILS * other.min(), as_long),
+        effect=share,
+    )
+
+
+@claim(
+    "images",
+    "Independent coefficients α beat one shared by all connections",
+    "shown as learning curves",
+    ("plastic", "homogeneous"),
+)
+def images_independent(found: TaskResults) -> Finding:
+    """Squared error on unseen images."""
+    return _better(found, "plastic", "homogeneous", published.IMAGES_EPISODES)
+
+
+# Omniglot -----------------------------------------------------------------------------------------------------------
+
+
+@claim(
+    "omniglot",
+    "A plastic layer learns new characters from one drawing each (5-way, unseen characters)",
+    f"98.3 ± 0.80{summary.NBSP}%",
+    ("plastic",),
+)
+def omniglot_accuracy(found: TaskResults) -> Finding:
+    """The median accuracy is within the paper's ± or above. On other data than Omniglot nothing is decided."""
+    accuracy, margin = published.OMNIGLOT["DP (the paper)"]
+    values = found.values("plastic")
+    name = found.data["name"]
+    ours = f"{summary.spread(found.metric, values)} on {name}"
+    test = f"median at least {summary.show(found.metric, accuracy - margin)}, on Omniglot"
+    if name != "omniglot":
+        return Finding(ours, test, NOT_DECIDED, f"other data than the paper's: {name}")
+    as_long = _trained(found, "plastic") >= published.OMNIGLOT_EPISODES
+    return Finding(ours, test, **_decide(float(np.median(values)) >= accuracy - margin, as_long))
+
+
+@claim(
+    "omniglot",
+    "Without plasticity (α = 0) the same network cannot do it",
+    f"chance, {summary.show('accuracy', 1 / published.OMNIGLOT_WAYS)}, by construction",
+    ("plastic", "nonplastic"),
+)
+def omniglot_chance(found: TaskResults) -> Finding:
+    """Every α = 0 seed is at chance, and every plastic one is above twice chance."""
+    chance = 1 / published.OMNIGLOT_WAYS
+    plastic, other = found.values("plastic"), found.values("nonplastic")
+    at_chance = bool((np.abs(other - chance) <= CHANCE_MARGIN).all())
+    learned = bool((plastic > 2 * chance).all())
+    margin = f"{summary.bare(found.metric, chance)} ± {summary.show(found.metric, CHANCE_MARGIN)}"
+    test = f"every α = 0 seed {margin}, every plastic one above {summary.show(found.metric, 2 * chance)}"
+    verdict = _decide(at_chance and learned, not at_chance, "the plastic network has not learned the task either")
+    return Finding(_summaries(found, "plastic", "nonplastic"), test, **verdict)
+
+
+# Maze ---------------------------------------------------------------------------------------------------------------
+
+
+def _maze(first: str, second: str, text: str) -> None:
+    @claim("maze", text, f"significant ({summary.seeds(published.MAZE_SEEDS)})", (first, second))
+    def judge(found: TaskResults) -> Finding:
+        """Reward of an episode in unseen mazes."""
+        return _better(found, first, second, published.MAZE_EPISODES)
+
+
+_maze("plastic", "nonplastic", "Plastic agents earn more reward than non-plastic ones")
+_maze("plastic", "homogeneous", "Independent coefficients α earn more than one shared by all connections")
+_maze("homogeneous", "nonplastic", "Homogeneous plasticity earns more than none")
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def as_json(claims: list[Claim]) -> str:
+    """The text of claims.json."""
+    return json.dumps([entry.as_dict() for entry in claims], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_markdown(claims: list[Claim], titles: dict[str, str]) -> str:
+    """The text of claims.md: a table with a row for each claim. titles: of the tasks, by name."""
+    lines = ["| claim | paper | ours (seeds) | test | verdict |", "| --- | --- | --- | --- | --- |"]
+    for entry in claims:
+        found = entry.finding
+        verdict = f"**{found.verdict}**" + (f": {found.why}" if found.why else "")
+        cells = (f"{titles[entry.task]}: {entry.claim}", entry.paper, found.ours, found.test, verdict)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
