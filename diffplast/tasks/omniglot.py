@@ -134,12 +134,15 @@ class Network(nn.Module):
 
     def forward(self, shown: Tensor, label: Tensor, tested: Tensor) -> Tensor:
         """Drawings and labels as in Episodes -> probabilities (P, Q, ways). All drawings pass in one batch."""
-        drawings = torch.cat([shown, tested], dim=1)
-        with torch.autocast(drawings.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.convolutions(drawings.flatten(0, 1)[:, None])
-        features = features.float().view(*drawings.shape[:2], -1)
+        features = self.features(torch.cat([shown, tested], dim=1))
         shown, tested = features.split([shown.shape[1], tested.shape[1]], dim=1)
         return self.head(shown, F.one_hot(label, self.ways).float(), tested)
+
+    def features(self, drawings: Tensor) -> Tensor:
+        """drawings (..., side, side) -> (..., F), float32."""
+        with torch.autocast(drawings.device.type, torch.bfloat16, enabled=self.bf16):
+            features = self.convolutions(drawings.flatten(0, -3)[:, None])
+        return features.float().view(*drawings.shape[:-2], -1)
 
 
 class Omniglot(Task[Experiment]):
