@@ -76,6 +76,14 @@ def _block(name: str) -> type[BaseModel]:
     return create_model(f"{task.__name__}Block", __base__=Strict, __validators__=validators, **fields)
 
 
+def _data_block() -> type[BaseModel]:
+    """Schema of the options of all data sets, from the functions that prepare them."""
+    from diffplast import data
+
+    sets = {name: data.options_model(kind, name) for kind, names in data.DATA_SETS.items() for name in names}
+    return create_model("Data", __base__=Strict, **{name: (model, ...) for name, model in sets.items()})
+
+
 def read(path: Path = PATH) -> dict:
     """The plain content of a params file. Raises ParamsError where it is not YAML with keys at the top."""
     try:
@@ -95,8 +103,9 @@ def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseMode
     Checking for one task ("": for none) imports only that task, so that what a run depends on stays small.
     Raises ParamsError, which lists every problem by key.
     """
-    names = tasks.names()
-    fields = {name: (_block(name) if task in (None, name) else Any, ...) for name in names}
+    fields = {name: (_block(name) if task in (None, name) else Any, ...) for name in tasks.names()}
+    if task is None:
+        fields["data"] = (_data_block(), ...)
     model = create_model("Params", __base__=General, **fields)
     try:
         return model.model_validate(content)

@@ -1,7 +1,6 @@
 """Prepare a data set: python stages/download.py KIND SCALE. Writes data/SCALE/KIND.npz and KIND.json, its provenance."""
 
 import sys
-from pathlib import Path
 
 from diffplast import data, params, runs
 

@@ -18,6 +18,8 @@ SMALL = {
     "omniglot": {},
     "maze": {"neurons": 12, "steps": 20},
 }
+# Settings of their own that go with the batches of a few episodes that the tests use.
+SETTINGS = {"omniglot": {"queries": 2}}
 
 
 def small_data(kind: str | None) -> dict[str, np.ndarray] | None:
@@ -33,13 +35,12 @@ def small_data(kind: str | None) -> dict[str, np.ndarray] | None:
 
 def small_task(name: str, arm: str, **settings) -> tasks.Task:
     """A task at `smoke` settings, with its experiment made small and `settings` changed."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # the small networks of tests only lose by sharing their work
     block = getattr(params.load(name, ROOT / "params.yaml"), name)
     kind = tasks.load(name)
     experiment = block.experiment.model_copy(update=SMALL.get(name, {}))
-    return kind(
-        experiment, block.smoke.model_copy(update=settings), arm, torch.device("cpu"), small_data(kind.dataset)
-    )
+    settings = block.smoke.model_copy(update=SETTINGS.get(name, {}) | settings)
+    return kind(experiment, settings, arm, torch.device("cpu"), small_data(kind.dataset))
 
 
 def pytest_generate_tests(metafunc):

@@ -5,13 +5,16 @@ in `DATA_SETS`. Preparers are named by strings and imported only when used, so t
 data does not depend on how data sets are made. What the arrays of a kind look like is in `formats`.
 """
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, create_model
+
 from diffplast.data.formats import DataError, digest, load, write
 
-__all__ = ["DATA_SETS", "DataError", "load", "prepare", "preparer"]
+__all__ = ["DATA_SETS", "DataError", "load", "options_model", "prepare", "preparer"]
 
 # kind -> name as in params.yaml -> its preparer. Real CIFAR-10, Omniglot and one's own folder go here.
 DATA_SETS = {
@@ -37,14 +40,22 @@ def preparer(kind: str, name: str):
     return getattr(import_module(module), function)
 
 
+def options_model(kind: str, name: str) -> type[BaseModel]:
+    """Schema of a data set's options in params.yaml: the arguments of its preparer, all needed, no others allowed."""
+    arguments = inspect.signature(preparer(kind, name)).parameters.values()
+    fields = {argument.name: (argument.annotation, ...) for argument in arguments}
+    return create_model(f"{name} options", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
 def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
     """Prepare a data set, write it to `path` (.npz) and return its provenance, ready for json.dump.
 
     kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: arguments of its preparer.
     The same options give the same bytes. The provenance names sources, versions, licence, counts, the options
     and the sha256 of the pixels (`formats.digest`).
-    Raises ValueError for an unknown kind, name or an option out of range, TypeError for an unknown option.
+    Raises ValueError for an unknown kind or name, and for options that are missing, unknown or out of range.
     """
+    options_model(kind, name).model_validate(options)
     arrays, provenance = preparer(kind, name)(**options)
     write(path, kind, arrays)
     return {
