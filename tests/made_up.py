@@ -81,7 +81,7 @@ class Tree:
         }
         write_json(folder / "run.json", machine)
         if kind.dataset:
-            provenance = {"kind": kind.dataset, "name": f"made-up {kind.dataset}", "licence": "none", "options": {}}
+            provenance = {"kind": kind.dataset, "name": f"made-up {kind.dataset}", "description": "drawn at random"}
             write_json(folder / "data.json", provenance)
         np.savez_compressed(folder / "examples.npz", **self.examples(run, block))
 

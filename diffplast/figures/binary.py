@@ -16,7 +16,7 @@ def curves_with_level(results: TaskResults) -> tuple[Figure, str]:
 
 
 def episodes_needed(results: TaskResults) -> tuple[Figure, str]:
-    """Learning curves of the small task over a logarithmic axis; the heading says how long each arm needed."""
+    """Learning curves of the small task; the heading says how long each arm needed."""
     level = published.SOLVED_ERROR
     parts = []
     for arm in results.arms:
@@ -33,4 +33,4 @@ def episodes_needed(results: TaskResults) -> tuple[Figure, str]:
         parts.append(f"{text} ({results.label(arm)})")
     shown = summary.show(results.metric, level)
     heading = f"Training episodes until {shown} wrong bits: {', '.join(parts)}"
-    return learning_curves(results, heading, log_episodes=True, level=(level, shown))
+    return learning_curves(results, heading, level=(level, shown))

@@ -12,6 +12,9 @@ from diffplast.results import TaskResults
 
 from . import style
 
+LOG_EPISODES = {"binary_small"}
+"""Tasks whose arms differ by orders of magnitude in the length of their training."""
+
 
 def finding(results: TaskResults) -> str:
     """What came out on held-out episodes, in one line: the median of every arm."""
@@ -24,12 +27,13 @@ def finding(results: TaskResults) -> str:
     return text[0].upper() + text[1:]
 
 
-def draw_curves(axes: Axes, results: TaskResults, log_episodes: bool = False) -> list[Line2D]:
+def draw_curves(axes: Axes, results: TaskResults) -> list[Line2D]:
     """Draw the curves of all arms with their spread, and a mark for each arm on held-out episodes.
 
     Returns the lines for a legend. Arms with fewer than three seeds show each seed as a thin line.
     """
     lines = []
+    log_episodes = results.name in LOG_EPISODES
     longest = max((results.curves(arm).index.max() for arm in results.arms if results.finished(arm)), default=1)
     for arm in results.arms:
         look = style.arm_style(arm, results.arms)
@@ -68,6 +72,11 @@ def draw_curves(axes: Axes, results: TaskResults, log_episodes: bool = False) ->
     return lines
 
 
+def unseen_mark() -> Line2D:
+    """The legend's entry for the marks on unseen episodes."""
+    return Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3.5, label="unseen episodes")
+
+
 def short_count(value: float, _position=None) -> str:
     """An episode count on an axis: 40k, 1.5M."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
@@ -94,7 +103,7 @@ def describe(results: TaskResults) -> str:
 
 
 def learning_curves(
-    results: TaskResults, heading: str | None = None, log_episodes: bool = False, level: tuple | None = None
+    results: TaskResults, heading: str | None = None, level: tuple | None = None
 ) -> tuple[Figure, str]:
     """The figure every task has, and its description.
 
@@ -102,16 +111,15 @@ def learning_curves(
     """
     figure = Figure(figsize=(style.WIDTH, 2.6))
     axes = figure.subplots()
-    lines = draw_curves(axes, results, log_episodes)
+    lines = draw_curves(axes, results)
     if level is not None:
         axes.axhline(level[0], color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
         axes.annotate(
             level[1], (0.01, level[0]), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
             textcoords="offset points", color=style.FAINT, fontsize=6.5,
         )
-    held_out = Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3.5, label="unseen episodes")
     figure.legend(
-        handles=[*lines, held_out], loc="outside lower center", ncols=2 if len(lines) < 4 else 3, handlelength=2.4,
+        handles=[*lines, unseen_mark()], loc="outside lower center", ncols=2 if len(lines) < 4 else 3, handlelength=2.4,
         columnspacing=1.5, labelspacing=0.3,
     )
     style.title(figure, heading or finding(results))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 WIDTH = 3.5
 """Width of a figure in inches: one column of a two-column page."""
-INK, PAPER, FAINT = "#222222", "#ffffff", "#808080"
+INK, LIGHT_INK, PAPER, FAINT = "#222222", "#e8e6e3", "#ffffff", "#808080"
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; line styles repeat the difference.
 ARMS = {
