@@ -31,7 +31,9 @@ def commit() -> str:
     try:
         output = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            capture_output=True, text=True, check=True,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -24,9 +24,7 @@ class RecurrentNetwork(nn.Module):
             self.eta = nn.Parameter(torch.tensor(float(eta)))
         elif plasticity != "nonplastic":
             raise ValueError(f"unknown plasticity {plasticity!r}; known: plastic, homogeneous, nonplastic")
-        self.register_buffer(
-            "mask", None if self_connections else 1 - torch.eye(neurons), persistent=False
-        )
+        self.register_buffer("mask", None if self_connections else 1 - torch.eye(neurons), persistent=False)
 
     def forward(self, inputs: Tensor, clamped: Tensor | None, rule: str = "hebb") -> Tensor:
         """inputs (T, B, N), clamped bool (T, B, N) -> outputs (T, B, N)."""

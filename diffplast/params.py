@@ -1,7 +1,7 @@
 """params.yaml: read, checked as a whole before any work, changed.
 
-    python -m diffplast.params                          check everything
-    python -m diffplast.params scale=smoke maze.seeds=[0]   change values in place, comments kept, then check
+python -m diffplast.params                          check everything
+python -m diffplast.params scale=smoke maze.seeds=[0]   change values in place, comments kept, then check
 """
 
 import difflib
@@ -60,7 +60,7 @@ def _block(name: str) -> type[BaseModel]:
         for scale in SCALES:
             for key, value in getattr(self, scale):
                 if isinstance(value, dict) and set(value) != set(arms):
-                    problems.append(f"{scale}.{key}: needs one value for each of {', '.join(arms)}")
+                    problems.append(f"{name}.{scale}.{key}: needs one value for each of {', '.join(arms)}")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -28,8 +28,11 @@ class Progress:
         elif time.monotonic() >= self._line_due:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             share = 100 * self._done / self._total
-            print(f"{self._label}: {self._unit} {self._done:,} of {self._total:,} ({share:.0f} %) {shown}",
-                  file=sys.stderr, flush=True)
+            print(
+                f"{self._label}: {self._unit} {self._done:,} of {self._total:,} ({share:.0f} %) {shown}",
+                file=sys.stderr,
+                flush=True,
+            )
             self._line_due = time.monotonic() + self.seconds_between_lines
 
     def __enter__(self) -> "Progress":

@@ -59,7 +59,9 @@ def test_checkpoint_of_another_run_is_left_out_and_said(make_task, tmp_path, cap
     assert "other parameters or code" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a checkpoint", os.urandom(1000)], ids=["empty", "cut", "noise"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 not a checkpoint", os.urandom(1000)], ids=["empty", "cut", "noise"]
+)
 def test_damaged_checkpoint_is_left_out_and_said(make_task, tmp_path, capsys, content):
     path = tmp_path / "c.pt"
     path.write_bytes(content)
@@ -90,7 +92,7 @@ def test_loss_that_is_not_finite_ends_the_run_and_says_where(make_task):
         return result
 
     task.step = poisoned
-    with pytest.raises(Diverged, match="binary plastic, episode 8.*nan"):
+    with pytest.raises(Diverged, match=r"binary plastic, episode 8.*nan"):
         train(task, 0, no_checkpoint(), 1e9, "binary plastic")
 
 

@@ -41,9 +41,7 @@ def draw_patterns(bits: int, times: Presentation, generator: np.random.Generator
     order = random_orders(times, generator, batch)
     target = patterns[np.arange(batch), generator.integers(times.patterns, size=batch)]
     kept = generator.permuted(np.tile(np.arange(bits) < bits // 2, (batch, 1)), axis=-1)
-    inputs, clamped = completion_inputs(
-        times, torch.from_numpy(patterns), order, torch.from_numpy(target * kept)
-    )
+    inputs, clamped = completion_inputs(times, torch.from_numpy(patterns), order, torch.from_numpy(target * kept))
     return Episodes(inputs, clamped, torch.from_numpy(target))
 
 

@@ -1,0 +1,148 @@
+"""params.yaml: what is wrong with it is said by key, before any work."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+from ruamel.yaml import YAML
+
+from diffplast import params, tasks
+from tests.conftest import ROOT
+
+GOOD = params.read(ROOT / "params.yaml")
+ARMS = {arm for name in tasks.names() for arm in tasks.load(name).arms}
+
+
+def key_paths(content, path=()):
+    """Every key of nested dicts, parents included; a value given for each arm counts as one."""
+    for key, value in content.items():
+        yield (*path, key)
+        if isinstance(value, dict) and not set(value) <= ARMS:
+            yield from key_paths(value, (*path, key))
+
+
+def changed(path, change):
+    """The good content with `change(parent, key)` applied at `path`."""
+    content = copy.deepcopy(GOOD)
+    parent = content
+    for key in path[:-1]:
+        parent = parent[key]
+    change(parent, path[-1])
+    return content
+
+
+def misspell(parent, key):
+    parent[key + "x"] = parent.pop(key)
+
+
+def remove(parent, key):
+    del parent[key]
+
+
+def problems(content) -> str:
+    with pytest.raises(params.ParamsError) as error:
+        params.check(content)
+    return str(error.value)
+
+
+KEYS = list(key_paths(GOOD))
+
+
+def test_the_committed_file_is_good():
+    params.check(GOOD)
+
+
+def test_there_are_many_keys():
+    assert len(KEYS) > 60
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """What is said of every misspelt and every missing key. The schema is made once for all."""
+    return {(kind.__name__, path): problems(changed(path, kind)) for kind in (misspell, remove) for path in KEYS}
+
+
+@pytest.mark.parametrize("path", KEYS, ids=".".join)
+def test_misspelt_key_is_named_with_its_neighbour(reports, path):
+    said = reports["misspell", path]
+    assert f"{'.'.join(path)}x: unknown key; did you mean {path[-1]}?" in said
+    assert f"{'.'.join(path)}: missing" in said
+
+
+@pytest.mark.parametrize("path", KEYS, ids=".".join)
+def test_missing_key_is_named(reports, path):
+    assert f"{'.'.join(path)}: missing" in reports["remove", path]
+
+
+BAD_VALUES = {
+    "scale": "desktop",
+    "device": "gpu",
+    "threads": 0,
+    "checkpoint_seconds": -1.0,
+    "datasets.images": "imagenet",
+    "binary.arms": ["plastic", "plastik"],
+    "binary.seeds": [],
+    "images.seeds": [0, 0],
+    "maze.seeds": [-1],
+    "maze.laptop.lr": -1e-3,
+    "maze.laptop.episodes": 0,
+    "maze.laptop.batch": 2.5,
+    "maze.laptop.clip": 0.0,
+    "maze.experiment.steps": "many",
+    "images.laptop.lr": float("nan"),
+    "binary.laptop.lr": "fast",
+    "binary.laptop.decay": {"factor": 2.0, "every": 100},
+    "binary_small.laptop.lr": {"plastic": 1e-3},
+    "binary.test.laptop": {"episodes": 0, "batch": 8},
+    "data.glyphs.test_classes": "all",
+}
+
+
+@pytest.mark.parametrize("key", BAD_VALUES)
+def test_bad_value_is_refused_by_key(key):
+    path = key.split(".")
+    said = problems(changed(path, lambda parent, last: parent.__setitem__(last, BAD_VALUES[key])))
+    assert key in said
+
+
+def test_all_problems_are_listed_at_once():
+    content = changed(("threads",), lambda parent, key: parent.__setitem__(key, -2))
+    content["maze"]["laptop"]["lr"] = -1
+    content["scael"] = content.pop("scale")
+    said = problems(content)
+    assert all(key in said for key in ("threads", "maze.laptop.lr", "scael", "did you mean scale?"))
+
+
+def test_a_stage_refuses_before_any_work(tmp_path):
+    YAML().dump(changed(("binary", "smoke", "lr"), misspell), (tmp_path / "params.yaml").open("w"))
+    stage = [sys.executable, ROOT / "stages" / "train.py", "binary", "smoke", "plastic", "0"]
+    result = subprocess.run(stage, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "binary.smoke.lrx: unknown key; did you mean lr?" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_assignments_keep_comments_and_refuse_bad_values(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    params.assign(["scale=smoke", "maze.seeds=[0,1,2]", "maze.laptop.lr=3e-4"], path)
+    checked = params.load(path=path)
+    assert (checked.scale, checked.maze.seeds, checked.maze.laptop.lr) == ("smoke", [0, 1, 2], 3e-4)
+    comments = [text.count("#") for text in (path.read_text(), (ROOT / "params.yaml").read_text())]
+    assert comments[0] == comments[1]
+
+    before = path.read_text()
+    for bad in ("maze.sedes=[0]", "scale=tiny", "threads"):
+        with pytest.raises(params.ParamsError):
+            params.assign([bad], path)
+        assert path.read_text() == before
+
+
+def test_missing_and_unreadable_files_are_named(tmp_path):
+    with pytest.raises(params.ParamsError, match="there is no such file"):
+        params.load(path=tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1, 2")
+    with pytest.raises(params.ParamsError, match="not valid YAML"):
+        params.load(path=tmp_path / "params.yaml")
