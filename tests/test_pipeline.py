@@ -1,0 +1,190 @@
+"""The real pipeline through DVC, at `smoke`, in a clean copy of the project."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from diffplast import params, tasks
+from tests.conftest import ROOT
+
+PIPELINE = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+SMOKE = [f"{name}.seeds=[0]" for name in tasks.names()]
+
+
+class Clone:
+    """A copy of the project with a git history and a DVC cache of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).exists() and not name.startswith("reports/"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.run("git", "init", "--quiet")
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test", "commit", "--quiet", "-m", "copy")
+
+    def run(self, *command: str) -> str:
+        """Output of a command in the copy; an error is shown with what it printed."""
+        binaries = Path(sys.executable).parent
+        environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+        result = subprocess.run(
+            [str(part) for part in command], cwd=self.folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}"
+        return result.stdout
+
+    def repro(self, *options: str) -> set[str]:
+        """`dvc repro`; names of the stages that ran."""
+        output = self.run("dvc", "repro", *options)
+        return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage ")}
+
+    def would_run(self) -> set[str]:
+        """Names of the stages that `dvc repro` would run, by the state of the files alone."""
+        return self.repro("--dry")
+
+    def set(self, *assignments: str) -> None:
+        """Change params.yaml."""
+        params.assign(list(assignments), self.folder / "params.yaml")
+
+    def edit(self, name: str) -> None:
+        """Change a source file without changing what it does."""
+        with (self.folder / name).open("a") as file:
+            file.write("\n# edited\n")
+
+
+def tasks_of(stages: set[str], kind: str) -> set[str]:
+    """Tasks of the stages whose name begins with `kind`_."""
+    return {stage.split("@")[0].removeprefix(f"{kind}_") for stage in stages if stage.startswith(f"{kind}_")}
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """A copy in which the whole pipeline has run once at `smoke`."""
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    clone.set("scale=smoke", *SMOKE)
+    clone.repro()
+    return clone
+
+
+@pytest.fixture
+def clone(reproduced):
+    """The reproduced copy; every change of params or sources is taken back after the test."""
+    yield reproduced
+    reproduced.run("git", "checkout", "--quiet", "--", "params.yaml", "diffplast", "stages")
+    reproduced.set("scale=smoke", *SMOKE)
+
+
+def test_everything_is_made(reproduced):
+    reports = reproduced.folder / "reports" / "smoke"
+    for name in tasks.names():
+        assert (reports / "figures" / f"{name}.png").stat().st_size > 1000
+        assert (reports / "figures" / f"{name}.svg").stat().st_size > 1000
+        for arm in tasks.load(name).arms:
+            assert (reports / "runs" / name / f"{arm}-0" / "metrics.json").exists()
+    assert (reports / "claims.md").exists() and (reports / "claims.json").exists()
+    assert (reports / "index.html").exists()
+
+
+def test_again_does_nothing_and_quickly(clone):
+    started = time.monotonic()
+    assert clone.repro() == set()
+    assert time.monotonic() - started < 15
+
+
+def test_a_parameter_of_one_task_runs_that_task_only(clone):
+    clone.set("maze.smoke.lr=0.002")
+    ran = clone.repro()
+    assert tasks_of(ran, "train") == {"maze"}
+    assert {stage.split("@")[0] for stage in ran} <= {"train_maze", "evaluate_maze", "figures_maze", "report"}
+    assert len([stage for stage in ran if stage.startswith("train_maze")]) == 3
+
+    clone.set("maze.smoke.lr=0.001")
+    started = time.monotonic()
+    output = clone.run("dvc", "repro")
+    assert "is cached - skipping run" in output, "training is restored from the run cache"
+    assert time.monotonic() - started < 60
+
+
+def test_an_edited_figure_trains_nothing(clone):
+    clone.edit("diffplast/figures/curves.py")
+    stages = clone.would_run()
+    assert stages, "an edited figure is drawn again"
+    assert not tasks_of(stages, "train") and not tasks_of(stages, "evaluate")
+
+
+def test_an_edited_task_leaves_the_others_alone(clone):
+    clone.edit("diffplast/tasks/maze.py")
+    assert tasks_of(clone.would_run(), "train") == {"maze"}
+
+
+def test_a_new_seed_trains_only_that_seed(clone):
+    clone.set("binary.seeds=[0, 1]")
+    ran = clone.repro()
+    assert {stage for stage in ran if stage.startswith("train")} == {
+        f"train_binary@smoke-{arm}-1" for arm in tasks.load("binary").arms
+    }
+
+
+def test_training_again_gives_the_same_bytes(clone):
+    stages = {f"train_{name}@smoke-{list(tasks.load(name).arms)[0]}-0": name for name in tasks.names()}
+    for stage, name in stages.items():
+        folder = clone.folder / "runs" / "smoke" / name / f"{stage.split('@')[1].split('-')[1]}-0"
+        before = {file: (folder / file).read_bytes() for file in ("curve.csv", "weights.pt")}
+        clone.run("dvc", "repro", "--force", "--single-item", stage)
+        after = {file: (folder / file).read_bytes() for file in before}
+        assert before == after, stage
+
+
+def imports_of(file: Path, seen: set[Path]) -> set[Path]:
+    """Files of the project that a source file imports, directly or not."""
+    if file in seen:
+        return seen
+    seen.add(file)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(file.relative_to(ROOT).parent.parts[: None if node.level < 2 else 1 - node.level])
+            base = ".".join(filter(None, (package if node.level else "", node.module or "")))
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            for length in range(1, len(parts) + 1):  # a package is imported before what it holds
+                path = ROOT.joinpath(*parts[:length])
+                for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                    if parts[0] == "diffplast" and candidate.exists():
+                        imports_of(candidate, seen)
+    return seen
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_what_a_stage_imports_is_among_its_deps(stage):
+    block = PIPELINE[stage]
+    script, *arguments = block["cmd"].split()[1:]
+    files = imports_of(ROOT / script, set())
+    if stage.split("_", 1)[0] in ("train", "evaluate", "figures"):
+        files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
+    needed = {str(file.relative_to(ROOT)) for file in files}
+    missing = needed - set(block["deps"])
+    assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
+
+
+def test_deps_are_files_that_exist():
+    for stage, block in PIPELINE.items():
+        code = [dep for dep in block["deps"] if dep.endswith(".py")]
+        assert all((ROOT / dep).is_file() for dep in code), stage
+        assert len(set(block["deps"])) == len(block["deps"]), stage
