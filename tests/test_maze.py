@@ -272,7 +272,7 @@ def test_the_same_generators_give_the_same_bits(arm):
 
 
 def test_actions_are_taken_as_often_as_the_policy_says():
-    batch = 40_000
+    batch = 20_000
     task = small_maze(steps=1)
     agent = task.network()
     with torch.no_grad():
@@ -281,7 +281,7 @@ def test_actions_are_taken_as_often_as_the_policy_says():
         observation, _ = MazeEnv(1, 5, 1).reset(seed=0)
         x = torch.tanh(agent.sense(torch.from_numpy(observation)))
         policy = F.softmax(agent.act(x)[0, :-1], dim=0).numpy()
-    course, _ = task.explore(agent, task.episodes("train", np.random.default_rng(0), batch))
+    course = task.explore(agent, agent.start(batch), task.episodes("train", np.random.default_rng(0), batch))
     share = np.bincount(course.actions[0], minlength=4) / batch
     deviations = (share - policy) / np.sqrt(policy * (1 - policy) / batch)
     assert np.abs(deviations).max() < 4, (share, policy)

@@ -120,7 +120,8 @@ class Maze(Task[Experiment]):
         The loss is summed over the steps of an episode (as the paper's) and averaged over episodes.
         """
         e = self.experiment
-        course, neurons = self.explore(network, episodes)
+        neurons = network.start(episodes.noise.shape[1])
+        course = self.explore(network, neurons, episodes)
         observations, actions, rewards = (
             torch.from_numpy(array).to(self.device) for array in (course.observations, course.actions, course.rewards)
         )
@@ -137,11 +138,10 @@ class Maze(Task[Experiment]):
         return Step(loss.sum(dim=0).mean(), {"reward": rewards.sum(dim=0)})
 
     @torch.no_grad()
-    def explore(self, network: Agent, episodes: Episodes) -> tuple[Course, PlasticRollout]:
-        """Let the agent act for the episodes. Returns what happened, and the neurons that went through it."""
+    def explore(self, network: Agent, neurons: PlasticRollout, episodes: Episodes) -> Course:
+        """Let the agent, with its neurons at their start, act for the episodes."""
         steps, batch, _ = episodes.noise.shape
         mazes = self._mazes(batch)
-        neurons = network.start(batch)
         observation, _ = mazes.reset(seed=episodes.seed)
         course = Course(
             observations=np.empty((steps, *observation.shape), dtype=np.float32),
@@ -161,7 +161,7 @@ class Maze(Task[Experiment]):
             observation, course.rewards[t], _, _, _ = mazes.step(actions)
             course.actions[t] = actions
             course.cells[t + 1] = mazes.cell
-        return course, neurons
+        return course
 
     def examples(self, network, untrained, generator):
         """Where the untrained (early) and the trained (late) agent go in the same four held-out mazes.
@@ -173,7 +173,7 @@ class Maze(Task[Experiment]):
         episodes = self.episodes("test", generator, EXAMPLES)
         shown = {}
         for name, agent in (("early", untrained), ("late", network)):
-            course, _ = self.explore(agent, episodes)
+            course = self.explore(agent, agent.start(EXAMPLES), episodes)
             shown["walls"] = course.walls
             shown[f"{name}_path"] = _positions(course.cells.T, course.walls)
             shown[f"{name}_reward"] = course.rewards.T.astype(np.float16)
