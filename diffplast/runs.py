@@ -25,7 +25,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """What training leaves: weights.pt, curve.csv, run.json. In the DVC cache."""
+        """What training leaves: weights.pt, curve.csv, outcome.json, run.json. In the DVC cache."""
         return Path("runs", self.scale, self.task, f"{self.arm}-{self.seed}")
 
     @property

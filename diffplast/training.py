@@ -27,12 +27,16 @@ class Diverged(Exception):
 
 @dataclass
 class Trained:
-    """A trained network with its curve: rows of (episode, metric, mean over the window that ends there)."""
+    """A trained network with its curve: rows of (episode, metric, mean over the window that ends there).
+
+    failure: None, or why training ended before its time; the network is then the last one that was still good.
+    """
 
     network: nn.Module
     curve: list[tuple[int, str, float]]
     episodes: int
     seconds: float
+    failure: str | None
 
 
 @dataclass
@@ -62,8 +66,8 @@ def new_network(task: Task, seed: int) -> nn.Module:
 def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: float, label: str) -> Trained:
     """Train one network, going on from `checkpoint` where it holds a state of this run.
 
-    Raises Interrupted after SIGINT or SIGTERM (the state is saved), Diverged where the loss or the gradient is
-    not finite.
+    Raises Interrupted after SIGINT or SIGTERM, with the state saved. A loss or gradient that is not finite ends the
+    run and is a result like any other: see `Trained.failure`.
     """
     settings, arm = task.settings, task.arm
     total, batch = settings.for_arm("episodes", arm), settings.for_arm("batch", arm)
@@ -72,7 +76,7 @@ def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: flo
     optimizer = torch.optim.Adam(
         network.parameters(), lr=settings.for_arm("lr", arm), eps=settings.adam_eps, fused=True
     )
-    curve, window, episode, seconds_before = [], Window(), 0, 0.0
+    curve, window, episode, seconds_before, failure = [], Window(), 0, 0.0, None
 
     saved = checkpoint.load()
     if saved is not None:
@@ -102,7 +106,11 @@ def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: flo
         while episode < total:
             size = min(batch, total - episode)
             _set_rate(optimizer, settings, arm, episode)
-            values = _update(task, network, optimizer, generator, size, f"{label}, episode {episode:,}")
+            try:
+                values = _update(task, network, optimizer, generator, size)
+            except Diverged as error:
+                failure = f"after episode {episode:,} {error}"
+                break
             episode += size
             window.add(values, size)
             progress.update(size, **values)
@@ -120,11 +128,14 @@ def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: flo
             if time.monotonic() >= save_due:
                 checkpoint.save(state())
                 save_due = time.monotonic() + checkpoint_seconds
-    return Trained(network, curve, episode, seconds_before + time.monotonic() - started)
+    return Trained(network, curve, episode, seconds_before + time.monotonic() - started, failure)
 
 
-def _update(task: Task, network: nn.Module, optimizer, generator: np.random.Generator, size: int, where: str):
-    """One update on `size` training episodes. Returns the means of the metrics and of the loss."""
+def _update(task: Task, network: nn.Module, optimizer, generator: np.random.Generator, size: int) -> dict[str, float]:
+    """One update on `size` training episodes. Returns the means of the metrics and of the loss.
+
+    Raises Diverged, with the network as it was, where the loss or the gradient is not finite.
+    """
     step = task.step(network, task.episodes("train", generator, size))
     optimizer.zero_grad(set_to_none=True)
     step.loss.backward()
@@ -132,7 +143,7 @@ def _update(task: Task, network: nn.Module, optimizer, generator: np.random.Gene
     norm = nn.utils.get_total_norm([p.grad for p in parameters])
     loss = step.loss.item()
     if not (math.isfinite(loss) and math.isfinite(norm.item())):
-        raise Diverged(f"{where}: the loss ({loss}) or the gradient's norm ({norm.item()}) is not finite")
+        raise Diverged(f"the loss ({loss:.4g}) or the gradient's norm ({norm.item():.4g}) is not finite")
     if task.settings.clip is not None:
         nn.utils.clip_grads_with_norm_(parameters, task.settings.clip, norm)
     optimizer.step()

@@ -1,5 +1,6 @@
 """Evaluate a trained network: python stages/evaluate.py TASK SCALE ARM SEED. Writes reports/SCALE/runs/TASK/ARM-SEED/."""
 
+import json
 import shutil
 import sys
 
@@ -24,13 +25,12 @@ def main() -> int:
     untrained = new_network(task, run.seed)
     network = new_network(task, run.seed)
     network.load_state_dict(torch.load(run.folder / "weights.pt", map_location=task.device, weights_only=True))
-    curve = pd.read_csv(run.folder / "curve.csv")
+    outcome = json.loads((run.folder / "outcome.json").read_text())
     test = getattr(getattr(checked, run.task).test, run.scale)
 
     run.results.mkdir(parents=True, exist_ok=True)
-    metrics = {"train_episodes": int(curve["episode"].max())} | evaluate(task, network, test, run.seed)
-    runs.write_json(run.results / "metrics.json", metrics)
-    thin(curve).to_csv(run.results / "curve.csv", index=False)
+    runs.write_json(run.results / "metrics.json", outcome | evaluate(task, network, test, run.seed))
+    thin(pd.read_csv(run.folder / "curve.csv")).to_csv(run.results / "curve.csv", index=False)
     with torch.no_grad():
         examples = task.examples(network, untrained, seeds.generator(run.seed, "examples"))
     np.savez_compressed(run.results / "examples.npz", **examples)

@@ -7,7 +7,7 @@ import torch
 
 from diffplast import machine, params, runs
 from diffplast.checkpoint import Checkpoint, fingerprint
-from diffplast.training import Diverged, Interrupted, train
+from diffplast.training import Interrupted, train
 
 
 def main() -> int:
@@ -27,15 +27,15 @@ def main() -> int:
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 130
-    except Diverged as error:
-        print(error, file=sys.stderr)
-        return 1
+    if trained.failure is not None:
+        print(f"{run} failed: {trained.failure}; its last good network is kept and evaluated", file=sys.stderr)
 
     run.folder.mkdir(parents=True, exist_ok=True)
     torch.save(trained.network.state_dict(), run.folder / "weights.pt")
     curve = pd.DataFrame(trained.curve, columns=["episode", "metric", "value"])
     names = pd.DataFrame({"task": run.task, "arm": run.arm, "seed": run.seed}, index=curve.index)
     pd.concat([names, curve], axis=1).to_csv(run.folder / "curve.csv", index=False)
+    runs.write_json(run.folder / "outcome.json", {"train_episodes": trained.episodes, "failure": trained.failure})
     runs.write_json(run.folder / "run.json", machine.describe(checked.threads, task.device, trained.seconds))
     checkpoint.remove()
     return 0

@@ -138,7 +138,7 @@ def test_a_new_seed_trains_only_that_seed(clone):
 
 
 def test_training_again_gives_the_same_bytes(clone):
-    stages = {f"train_{name}@smoke-{list(tasks.load(name).arms)[0]}-0": name for name in tasks.names()}
+    stages = {f"train_{name}@smoke-{next(iter(tasks.load(name).arms))}-0": name for name in tasks.names()}
     for stage, name in stages.items():
         folder = clone.folder / "runs" / "smoke" / name / f"{stage.split('@')[1].split('-')[1]}-0"
         before = {file: (folder / file).read_bytes() for file in ("curve.csv", "weights.pt")}
