@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from diffplast import seeds
-from diffplast.tasks.base import Task, HeldOut
+from diffplast.tasks.base import HeldOut, Task
 
 
 def evaluate(task: Task, network: nn.Module, test: HeldOut, seed: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 from ruamel.yaml import YAML, YAMLError
 
 from diffplast import tasks
-from diffplast.tasks.base import Positive, Strict, HeldOut
+from diffplast.tasks.base import HeldOut, Positive, Strict
 
 SCALES = ("smoke", "laptop", "paper")
 PATH = Path("params.yaml")

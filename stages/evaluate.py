@@ -1,4 +1,4 @@
-"""Evaluate a trained network: python stages/evaluate.py TASK SCALE ARM SEED. Writes reports/SCALE/runs/TASK/ARM-SEED/."""
+"""Evaluate a trained network: python stages/evaluate.py TASK SCALE ARM SEED. Writes to reports/SCALE/runs/."""
 
 import json
 import shutil

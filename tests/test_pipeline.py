@@ -148,11 +148,11 @@ def test_training_again_gives_the_same_bytes(clone):
 
 
 def imports_of(file: Path, seen: set[Path]) -> set[Path]:
-    """Files of the project that a source file imports, directly or not."""
+    """Files of the project that a source file imports when it is imported itself, directly or not."""
     if file in seen:
         return seen
     seen.add(file)
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -178,6 +178,8 @@ def test_what_a_stage_imports_is_among_its_deps(stage):
     files = imports_of(ROOT / script, set())
     if stage.split("_", 1)[0] in ("train", "evaluate", "figures"):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
+    if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):
+        files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
     needed = {str(file.relative_to(ROOT)) for file in files}
     missing = needed - set(block["deps"])
     assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
