@@ -1,12 +1,13 @@
 """Recorded episodes of the plastic recurrence over the compiled loops of kernels.py. CPU, float32 and float64."""
 
-import math
-
 import torch
 
 from . import kernels
 from .function import resized
 from .threads import run_team
+
+# Updates between two checkpoints of the trace in the backward pass, and how many numbers the checkpoints may hold.
+SEGMENT, CHECKPOINT_NUMBERS = 6, 2**25
 
 
 def _teams(batch, n):
@@ -73,7 +74,7 @@ class FusedRecording:
         new = self.states.new_empty
         teams, size = _teams(batch, n)
         updates = int(torch.count_nonzero(self.count, 0).max())
-        most = max(2 * kernels.MAX_PENDING, math.isqrt(updates))
+        most = max(SEGMENT, updates * n * n // CHECKPOINT_NUMBERS)
         segments = 1 + updates // (most - kernels.MAX_PENDING + 1)
         grad_states = new(steps + 1, batch, n)
         grad_states[0] = 0
@@ -98,10 +99,11 @@ class FusedRecording:
         for team in range(teams):
             buffers = (
                 grad_states, new(1, n, n) if grad_trace is None else grad_trace, grad_alpha[team], grad_eta,
-                new(segments, n, n), new(most + 1, n, n), new(n), new(kernels.MAX_PENDING + 1, n),
+                new(segments, n, n), new(size, kernels.MAX_PENDING + 1, n), new(n), new(kernels.MAX_PENDING + 1, n),
                 new(size, kernels.MAX_PENDING, 2, n),
             )  # fmt: skip
             work.append(_arrays(*buffers))
+            work[-1].insert(5, most)
 
         def member(rank):
             team, rank = divmod(rank, size)
@@ -112,9 +114,13 @@ class FusedRecording:
 
         run_team(teams * size, member)
         return (
-            grad_states[1:], self._weight_gradient(grad_states[1:]), grad_alpha.sum(0), grad_eta.sum().to(self.eta_dtype),
-            grad_states[0], grad_trace if trace_wanted else None,
-        )  # fmt: skip
+            grad_states[1:],
+            self._weight_gradient(grad_states[1:]),
+            grad_alpha.sum(0),
+            grad_eta.sum().to(self.eta_dtype),
+            grad_states[0],
+            grad_trace if trace_wanted else None,
+        )
 
     def _weight_gradient(self, grad_inputs):
         """One product over all steps that multiplied by the weights; clamped neurons pass nothing on to them."""

@@ -134,7 +134,13 @@ def _sum_products(row, other):
 
 
 @_row
-def _update_row(new, old, decay, scale, post):
+def _update_row(row, decay, scale, post):
+    for j in range(row.shape[0]):
+        row[j] = decay[j] * row[j] + scale * post[j]
+
+
+@_row
+def _next_row(new, old, decay, scale, post):  # not for new = old: rows that overlap run the scalar loop
     for j in range(new.shape[0]):
         new[j] = decay[j] * old[j] + scale * post[j]
 
@@ -216,7 +222,7 @@ def forward(
                 for i in range(low, high):
                     row = trace[b, i]
                     for k in range(pending):
-                        _update_row(row, row, decay[k], gain[k] * states[step[k], b, i], states[step[k] + 1, b])
+                        _update_row(row, decay[k], gain[k] * states[step[k], b, i], states[step[k] + 1, b])
                     if multiply:
                         _multiply_row(total, states[t, b, i], weight[i], alpha[i], row)
                 pending = 0
@@ -278,18 +284,20 @@ def _plan(product, count, b, most, update_step, pass_step, pass_end, segment_end
 def backward(
     first, stride, size, rank, counter,
     states, clamped, product, count, weight, alpha, eta, oja,
-    trace, final_given, grad_states, grad_trace, grad_alpha, grad_eta, checkpoints, chain,
-    delta, row_sums, column_sums,
+    trace, final_given, grad_states, grad_trace, grad_alpha, grad_eta, checkpoints,
+    most, rows, delta, row_sums, column_sums,
 ):  # fmt: skip
     """Gradients of episodes first, first + stride, ... as member `rank` of a team of `size`.
 
     grad_states (T+1, B, N): cotangents of the outputs, receives the gradients of initial state and inputs.
     trace (B or 0, N, N): the initial trace, or none. grad_trace (B or 1, N, N): if `final_given`, the final trace's
     cotangent; receives the initial trace's. grad_alpha (N, N) and grad_eta (B,) are added to. The rest is scratch
-    of the team: checkpoints (segments, N, N), chain (updates of a segment + 1, N, N), delta (N,),
+    of the team: checkpoints (segments of `most` updates, N, N), rows (size, MAX_PENDING + 1, N), delta (N,),
     row_sums (MAX_PENDING + 1, N), column_sums (size, MAX_PENDING, 2, N).
     """
     steps, batch, n = states.shape[0] - 1, states.shape[1], states.shape[2]
+    traces = rows[rank]
+    row = traces[0]
     low, high = n * rank // size, n * (rank + 1) // size
     update_step = np.empty(steps + 1, np.int64)
     pass_step = np.empty(2 * steps + 2, np.int64)
@@ -300,7 +308,6 @@ def backward(
     zero, one = states.dtype.type(0), states.dtype.type(1)
     arrived = 0
     for b in range(first, batch, stride):
-        most = chain.shape[0] - 1
         passes, segments = _plan(product, count, b, most, update_step, pass_step, pass_end, segment_end)
         for u in range(pass_end[passes - 1]):
             t = update_step[u]
@@ -309,7 +316,6 @@ def backward(
         for i in range(low, high):
             if not final_given:
                 _fill(grads[i], zero)
-            row = chain[0, i]
             if trace.shape[0] > 0:
                 row[:] = trace[b, i]
             else:
@@ -321,18 +327,12 @@ def backward(
                 if segment < segments - 1:
                     for u in range(done, end):
                         t = update_step[u]
-                        _update_row(row, row, decay[u], gain[u] * states[t, b, i], states[t + 1, b])
+                        _update_row(row, decay[u], gain[u] * states[t, b, i], states[t + 1, b])
                 done = end
         grad_rate = 0.0
         for segment in range(segments - 1, -1, -1):
             begin_pass = segment_end[segment - 1] if segment > 0 else 0
             base = pass_end[begin_pass - 1] if begin_pass > 0 else 0
-            for i in range(low, high):
-                chain[0, i, :] = checkpoints[segment, i]
-                for u in range(base, pass_end[segment_end[segment] - 1]):
-                    t = update_step[u]
-                    scale = gain[u] * states[t, b, i]
-                    _update_row(chain[u - base + 1, i], chain[u - base, i], decay[u], scale, states[t + 1, b])
             for p in range(segment_end[segment] - 1, begin_pass - 1, -1):
                 step, end = pass_step[p], pass_end[p]
                 begin = pass_end[p - 1] if p > 0 else 0
@@ -346,15 +346,22 @@ def backward(
                     _fill(column_sums[rank, k, 1], zero)
                 for i in range(low, high):
                     grad_row = grads[i]
+                    row[:] = checkpoints[segment, i]
+                    for u in range(base, begin):
+                        t = update_step[u]
+                        _update_row(row, decay[u], gain[u] * states[t, b, i], states[t + 1, b])
+                    for u in range(begin, end):
+                        t, scale = update_step[u], gain[u] * states[update_step[u], b, i]
+                        _next_row(traces[u - begin + 1], traces[u - begin], decay[u], scale, states[t + 1, b])
                     if step >= 0:
-                        x, row = states[step, b, i], chain[end - base, i]
-                        row_sums[MAX_PENDING, i] = _multiply_back_row(delta, weight[i], alpha[i], row)
-                        _gradient_rows(grad_alpha[i], grad_row, x, delta, alpha[i], row)
+                        x, product_trace = states[step, b, i], traces[end - begin]
+                        row_sums[MAX_PENDING, i] = _multiply_back_row(delta, weight[i], alpha[i], product_trace)
+                        _gradient_rows(grad_alpha[i], grad_row, x, delta, alpha[i], product_trace)
                     for u in range(end - 1, begin - 1, -1):
                         t, k = update_step[u], u - begin
                         row_sums[k, i] = _sum_products(grad_row, states[t + 1, b])
                         sums = column_sums[rank, k]
-                        _gradient_columns(sums[0], sums[1], grad_row, states[t, b, i], chain[u - base, i])
+                        _gradient_columns(sums[0], sums[1], grad_row, states[t, b, i], traces[k])
                         _scale(grad_row, decay[u])
                 arrived = _barrier(counter, size, arrived)
                 if rank > 0:
