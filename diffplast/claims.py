@@ -111,13 +111,14 @@ def _count_failed(count: int) -> str:
     return f"{count} failed run" + ("" if count == 1 else "s")
 
 
-def _decide(holds: bool, as_long: bool, why_not_decided: str = "training shorter than the claim's") -> dict:
-    """Verdict of a criterion that holds or does not. as_long: whether its failing would count against the claim."""
+def _decide(holds: bool, counts: bool, against: str, open_: str = "training shorter than the claim's") -> dict:
+    """Verdict of a criterion that holds or does not.
+
+    counts: whether its failing would count against the claim. against, open_: the reasons of the two other verdicts.
+    """
     if holds:
         return {"verdict": REPRODUCED}
-    if as_long:
-        return {"verdict": NOT_REPRODUCED, "why": "the criterion does not hold"}
-    return {"verdict": NOT_DECIDED, "why": why_not_decided}
+    return {"verdict": NOT_REPRODUCED, "why": against} if counts else {"verdict": NOT_DECIDED, "why": open_}
 
 
 def _trained(found: TaskResults, arm: str) -> int:
@@ -175,7 +176,8 @@ def binary_solved(found: TaskResults) -> Finding:
     if slower:
         why = f"learning rate {rate:g} (released program); the claim is about {published.BINARY_LR:g} (text)"
     as_long = _trained(found, "plastic") >= limit and not slower
-    return Finding(ours, f"training error in every seed by episode {limit}", **_decide(holds, as_long, why))
+    test = f"training error in every seed by episode {limit}"
+    return Finding(ours, test, **_decide(holds, as_long, "more episodes needed", why))
 
 
 @claim("binary", "A non-plastic network stays near chance", "near 25 % wrong bits", ("plastic", "nonplastic"))
@@ -190,7 +192,7 @@ def binary_chance(found: TaskResults) -> Finding:
     )
     fair = _trained(found, "nonplastic") >= _trained(found, "plastic")
     why = "the plastic network has not learned the task either" if not learned else "trained shorter than the plastic"
-    verdict = _decide(near and learned and fair, not near and learned, why)
+    verdict = _decide(near and learned and fair, not near and learned, "a non-plastic seed is better", why)
     return Finding(_summaries(found, "nonplastic"), test, **verdict)
 
 
@@ -225,7 +227,7 @@ def small_plastic(found: TaskResults) -> Finding:
     return Finding(
         f"under {level} {_needed(needed, longest)}",
         f"training error in every seed by episode {limit:,}",
-        **_decide(holds, longest >= limit),
+        **_decide(holds, longest >= limit, "more episodes needed"),
     )
 
 
@@ -245,7 +247,7 @@ def small_nonplastic(found: TaskResults) -> Finding:
     return Finding(
         f"under {level} {_needed(needed, longest)}",
         f"no seed under {level} in {published.SMALL_CAP:,} episodes",
-        **_decide(not solved and longest >= published.SMALL_CAP, solved, why),
+        **_decide(not solved and longest >= published.SMALL_CAP, solved, "a seed solves it", why),
     )
 
 
@@ -268,11 +270,12 @@ def small_ratio(found: TaskResults) -> Finding:
         return Finding("the plastic network has not solved it", test, NOT_DECIDED, "no ratio to form")
     if np.isfinite(lstm):
         ours = f"{summary.number(lstm / plastic)} times ({lstm:,.0f} against {plastic:,.0f} episodes)"
-        return Finding(ours, test, **_decide(ratio / factor <= lstm / plastic <= ratio * factor, as_long=True))
+        within = ratio / factor <= lstm / plastic <= ratio * factor
+        return Finding(ours, test, **_decide(within, True, "another ratio"))
     bound = longest / plastic
     ours = f"more than {summary.number(bound)} times (LSTM not within {longest:,}, plastic {plastic:,.0f} episodes)"
     why = f"the LSTM was trained for {longest:,} episodes: a lower bound only"
-    return Finding(ours, test, **_decide(False, bound > ratio * factor, why))
+    return Finding(ours, test, **_decide(False, bound > ratio * factor, "a larger ratio", why))
 
 
 # Natural images -----------------------------------------------------------------------------------------------------
@@ -299,7 +302,7 @@ def images_restored(found: TaskResults) -> Finding:
     )
     as_long = _trained(found, "plastic") >= published.IMAGES_EPISODES
     test = f"every seed at most {100 * FAILS:.0f}{summary.NBSP}% of leaving it blank"
-    return Finding(ours, test, **_decide(max(shares) <= FAILS, as_long))
+    return Finding(ours, test, **_decide(max(shares) <= FAILS, as_long, "a seed leaves more"))
 
 
 @claim("images", "A non-plastic network fails at it", "shown as pictures", ("plastic", "nonplastic"))
@@ -311,7 +314,7 @@ def images_nonplastic(found: TaskResults) -> Finding:
     return Finding(
         f"{_summaries(found, 'plastic', 'nonplastic')}: plastic has {summary.show('error', share)} of the error",
         f"every plastic seed at most {100 * FAILS:.0f}{summary.NBSP}% of every non-plastic seed",
-        **_decide(plastic.max() <= FAILS * other.min(), as_long),
+        **_decide(plastic.max() <= FAILS * other.min(), as_long, "they are closer"),
         effect=share,
     )
 
@@ -346,7 +349,8 @@ def omniglot_accuracy(found: TaskResults) -> Finding:
     if name != "omniglot":
         return Finding(ours, test, NOT_DECIDED, f"other data than the paper's: {name}")
     as_long = _trained(found, "plastic") >= published.OMNIGLOT_EPISODES
-    return Finding(ours, test, **_decide(float(np.median(values)) >= accuracy - margin, as_long))
+    holds = float(np.median(values)) >= accuracy - margin
+    return Finding(ours, test, **_decide(holds, as_long, "below the paper's range"))
 
 
 @claim(
@@ -363,7 +367,8 @@ def omniglot_chance(found: TaskResults) -> Finding:
     learned = bool((plastic > 2 * chance).all())
     margin = f"{summary.bare(found.metric, chance)} ± {summary.show(found.metric, CHANCE_MARGIN)}"
     test = f"every α = 0 seed {margin}, every plastic one above {summary.show(found.metric, 2 * chance)}"
-    verdict = _decide(at_chance and learned, not at_chance, "the plastic network has not learned the task either")
+    not_learned = "the plastic network has not learned the task either"
+    verdict = _decide(at_chance and learned, not at_chance, "an α = 0 seed is not at chance", not_learned)
     return Finding(_summaries(found, "plastic", "nonplastic"), test, **verdict)
 
 

@@ -62,7 +62,9 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Claim])
         claims=found,
         verdicts=Counter(entry.finding.verdict for entry in found),
         overview=picture(folder / "overview.svg"),
-        pictures={name: [picture(folder / f"{figure}.svg") for figure in figures.names(name)] for name in results},
+        pictures={
+            name: [picture(folder / f"{figure}.svg", name) for figure in figures.names(name)] for name in results
+        },
         tables={name: arm_table(result) for name, result in results.items()},
         machines=machines(results),
         cost=cost(scale, results),
@@ -70,10 +72,12 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Claim])
     )
 
 
-def picture(path: Path) -> dict[str, str]:
-    """An SVG figure as a data URI whose lines follow the reader's light or dark scheme, its title and words."""
+def picture(path: Path, task: str = "") -> dict[str, str]:
+    """An SVG figure as a data URI whose lines follow the reader's light or dark scheme, its title and words.
+
+    Raises ResultsError where the stage that draws the figures of `task` has not made it.
+    """
     if not path.exists():
-        task = path.stem.partition("_")[0]
         raise ResultsError(f"{path}: no such figure; make it with: dvc repro figures_{task}@{path.parts[1]}")
     text = path.read_text()
     about = ElementTree.fromstring(text)

@@ -50,7 +50,8 @@ def spread(metric: str, values) -> str:
     if len(values) == 0:
         return "no finished run"
     middle, low, high = band(values)
-    between = "" if len(values) == 1 else f"{bare(metric, low)}–{bare(metric, high)}; "
+    low, high = bare(metric, low), bare(metric, high)
+    between = "" if low == high else f"{low}–{high}; "
     return f"{show(metric, middle)} ({between}{seeds(len(values))})"
 
 

@@ -1,13 +1,16 @@
 """A made-up tree of results in the documented format, for the tests of figures, claims and report."""
 
 import json
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from diffplast import params, tasks
+from diffplast import params, results, tasks
 from diffplast.maze_env import MOVES, maze_walls
 from diffplast.runs import Run, write_json
 
@@ -29,23 +32,25 @@ COURSES = {
 class Tree:
     """Results below a folder, which must be the current one, of a project with its params.yaml."""
 
-    def __init__(self, folder: Path, scale: str = "smoke", seeds=(0, 1)):
+    def __init__(
+        self, folder: Path, scale: str = "smoke", seeds=(0, 1), names=tuple(COURSES), changes: tuple[str, ...] = ()
+    ):
         self.folder = folder
         self.scale = scale
         shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
-        self.set(f"scale={scale}", *(f"{name}.seeds={list(seeds)}" for name in COURSES))
-        for name in COURSES:
+        self.set(f"scale={scale}", *(f"{name}.seeds={list(seeds)}" for name in COURSES), *changes)
+        for name in names:
             for run in self.runs(name):
                 self.write(run)
 
-    @property
-    def checked(self):
-        """What params.yaml says."""
-        return params.load(path=self.folder / "params.yaml")
-
     def set(self, *assignments: str) -> None:
-        """Change params.yaml."""
+        """Change params.yaml; `checked` is what it then says."""
         params.assign(list(assignments), self.folder / "params.yaml")
+        self.checked = params.load(path=self.folder / "params.yaml")
+
+    def read(self, task: str) -> results.TaskResults:
+        """The results of one task."""
+        return results.read(task, self.scale, self.checked)
 
     def runs(self, task: str, arm: str | None = None) -> list[Run]:
         """The runs that params.yaml lists of a task, or of one arm."""
@@ -161,3 +166,16 @@ class Tree:
         shutil.rmtree(folder)
         folder.mkdir()
         write_json(folder / "failed.json", {"message": f"{run}, episode 300: the loss is not finite", "episode": 300})
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    """A function that runs a script of the project in this process; returns what it exits with."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        return stop.value.code
+
+    return run

@@ -1,0 +1,177 @@
+"""Figures: drawn for every task, the same bytes each time, from the result files and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffplast import figures, results, tasks
+from diffplast.figures import curves
+
+from .made_up import ROOT, Tree, run_script  # noqa: F401
+
+
+@pytest.fixture
+def make_tree(tmp_path, monkeypatch):
+    """A function that makes a tree of results in an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *names, **options: Tree(tmp_path, names=names, **options)
+
+
+def write(tree, task):
+    """Draw a task's figures; returns the bytes of all files by name."""
+    folder = tree.folder / "reports" / tree.scale
+    figures.write(tree.read(task), folder)
+    made = sorted([*(folder / "figures").iterdir(), *(folder / "curves").iterdir()])
+    return {path.name: path.read_bytes() for path in made}
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_every_task_has_its_figures_and_the_same_bytes_again(make_tree, task):
+    tree = make_tree(task)
+    made = write(tree, task)
+    wanted = {f"{name}.{ending}" for name in figures.names(task) for ending in ("png", "svg")} | {f"{task}.csv"}
+    assert set(made) == wanted
+    assert write(tree, task) == made
+
+
+def test_the_stage_draws_the_same_in_another_process(make_tree):
+    tree = make_tree("binary")
+    made = write(tree, "binary")
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "LANG": "C", "MPLBACKEND": "svg"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "stages/figures.py", "binary", tree.scale], capture_output=True, text=True,
+        env=os.environ | environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tree.folder / "reports" / tree.scale
+    assert {name: next(folder.glob(f"*/{name}")).read_bytes() for name in made} == made
+
+
+def test_a_task_that_is_not_listed_gets_learning_curves(make_tree, monkeypatch):
+    monkeypatch.setattr(figures, "CURVES", {})
+    tree = make_tree("binary_small")
+    assert set(write(tree, "binary_small")) == {"binary_small.png", "binary_small.svg", "binary_small.csv"}
+    assert curves.finding(tree.read("binary_small")).startswith("Share of wrong bits on unseen episodes: 0.39")
+
+
+def test_the_heading_comes_from_the_files(make_tree):
+    tree = make_tree("maze")
+    before = write(tree, "maze")
+    tree.set_values("maze", "plastic", 77, 79)
+    assert "78 plastic" in curves.finding(tree.read("maze"))
+    assert b"78 plastic" in write(tree, "maze")["maze.svg"]
+    assert b"78 plastic" not in before["maze.svg"]
+
+
+def test_the_table_for_dvc_plots_holds_medians(make_tree):
+    tree = make_tree("maze", seeds=(0, 1, 2))
+    for run, value in zip(tree.runs("maze", "plastic"), (1.0, 5.0, 3.0), strict=True):
+        tree.set_curve(run, {32: value, 64: value + 1})
+    write(tree, "maze")
+    table = pd.read_csv(tree.folder / "reports" / tree.scale / "curves/maze.csv")
+    assert list(table.columns) == ["episode", "plastic", "homogeneous", "nonplastic"]
+    assert table.set_index("episode").loc[[32, 64], "plastic"].tolist() == [3.0, 4.0]
+
+
+def test_a_run_that_ended_early_keeps_its_last_value(make_tree):
+    tree = make_tree("binary_small")
+    first, second = tree.runs("binary_small", "plastic")
+    tree.set_curve(first, {50: 0.2, 100: 0.1})
+    tree.set_curve(second, {50: 0.004})
+    found = tree.read("binary_small").curves("plastic")
+    np.testing.assert_allclose(found.loc[100], [0.1, 0.004])
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_failed_runs_are_shown(make_tree, task):
+    tree = make_tree(task)
+    arm, other = tree.checked.model_dump()[task]["arms"][:2]
+    for run in [*tree.runs(task, arm), tree.runs(task, other)[0]]:
+        tree.fail(run)
+    made = write(tree, task)
+    assert b"no finished run" in made[f"{task}.svg"]
+    assert all(made.values())
+    labels = [line.get_label() for line in curves.draw_curves(_axes(), tree.read(task))]
+    assert labels[0].endswith("(2 of 2 runs failed)") and labels[1].endswith("(1 of 2 runs failed)")
+
+
+def _axes():
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "curve.csv", "run.json"])
+def test_a_missing_file_is_named_with_the_command_that_makes_it(make_tree, file):
+    tree = make_tree("binary")
+    run = tree.runs("binary", "homogeneous")[1]
+    (run.results / file).unlink()
+    with pytest.raises(results.ResultsError) as error:
+        tree.read("binary")
+    assert str(error.value) == (
+        f"reports/smoke/runs/binary/homogeneous-1/{file}: no such result file; "
+        "make it with: dvc repro evaluate_binary@smoke-homogeneous-1"
+    )
+
+
+def test_the_stage_reports_a_missing_file_and_wrong_usage(make_tree, run_script, capsys):
+    tree = make_tree("binary")
+    (tree.runs("binary")[0].results / "metrics.json").unlink()
+    assert run_script("stages/figures.py", "binary", tree.scale) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "dvc repro evaluate_binary@smoke-plastic-0" in message
+    assert "TASK SCALE" in run_script("stages/figures.py", "binary")
+
+
+def test_a_damaged_file_is_named(make_tree):
+    tree = make_tree("binary")
+    (tree.runs("binary")[0].results / "metrics.json").write_text("{")
+    with pytest.raises(results.ResultsError, match=r"plastic-0/metrics\.json: cannot be read"):
+        tree.read("binary")
+
+
+def test_runs_that_params_do_not_list_are_left_out(make_tree):
+    tree = make_tree("binary", seeds=(0, 1, 2))
+    tree.set("binary.seeds=[0,2]", "binary.arms=[plastic]")
+    assert [run.run.seed for run in tree.read("binary").runs] == [0, 2]
+
+
+def test_images_of_different_episodes_are_not_put_side_by_side(make_tree):
+    tree = make_tree("images", seeds=(0,))
+    run = tree.runs("images", "nonplastic")[0]
+    shown = tree.read("images").finished("nonplastic")[0].examples()
+    np.savez(run.results / "examples.npz", **shown | {"target": -shown["target"]})
+    with pytest.raises(results.ResultsError, match="other images"):
+        write(tree, "images")
+
+
+def test_a_step_that_finds_the_reward_leads_to_the_goal():
+    from diffplast.figures.maze import track
+
+    path = np.array([[1, 1], [1, 2], [5, 5], [5, 6]])
+    segments, steps = track(path, np.array([0, 10, -0.1]), np.array([1, 3]))
+    assert segments.tolist() == [[[1, 1], [1, 2]], [[1, 2], [1, 3]], [[5, 5], [5, 6]]]
+    assert steps.tolist() == [0, 1, 2]
+
+
+def test_a_tasks_figures_depend_on_no_other_task(make_tree):
+    tree = make_tree("maze", seeds=(0,))
+    code = (
+        "import json, runpy, sys; sys.argv = ['figures.py', 'maze', 'smoke']\n"
+        f"try: runpy.run_path({str(ROOT / 'stages/figures.py')!r}, run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith('diffplast')]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tree.folder, capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    loaded = set(json.loads(done.stdout))
+    others = {f"diffplast.tasks.{name}" for name in tasks.names() if name != "maze"}
+    others |= {f"diffplast.figures.{name}" for name in ("images", "omniglot", "binary", "overview")}
+    assert not loaded & (others | {"diffplast.claims", "diffplast.report", "diffplast.training"})

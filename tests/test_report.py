@@ -1,0 +1,179 @@
+"""The report: claims and page from the result files, self-contained; the README's copy kept in step."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from diffplast import figures, params, report, results, tasks
+
+from .made_up import ROOT, Tree, run_script  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Results and figures of every task."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        made = Tree(folder)
+        for name in tasks.names():
+            figures.write(made.read(name), folder / "reports" / made.scale)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def inside(tree, monkeypatch):
+    """The tests run in the project's folder."""
+    monkeypatch.chdir(tree.folder)
+
+
+def written(tree):
+    """Write the report; returns the page and claims.md."""
+    report.write(tree.scale, results.read_all(tree.scale, params.read()))
+    folder = tree.folder / "reports" / tree.scale
+    return (folder / "index.html").read_text(), (folder / "claims.md").read_text()
+
+
+class Page(HTMLParser):
+    """Collects the tags of a page and checks that they are closed in order."""
+
+    VOID = {"meta", "link", "img", "br"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_stage_writes_claims_and_page(tree):
+    done = subprocess.run(
+        [sys.executable, ROOT / "stages/report.py", tree.scale], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tree.folder / "reports" / tree.scale
+    entries = json.loads((folder / "claims.json").read_text())
+    assert {"task", "claim", "paper", "ours", "test", "p", "effect", "verdict", "why", "arms"} == set(entries[0])
+    assert len((folder / "claims.md").read_text().splitlines()) == len(entries) + 2
+    assert (folder / "figures/overview.png").exists() and (folder / "figures/overview.svg").exists()
+    first = (folder / "index.html").read_bytes()
+    written(tree)
+    assert (folder / "index.html").read_bytes() == first
+
+
+def test_the_page_is_self_contained(tree):
+    text, _ = written(tree)
+    assert len(text.encode()) < 5e6
+    page = Page(text)
+    for _, attributes in page.tags:
+        for key in ("src", "href"):
+            assert re.match("data:|#", attributes.get(key, "#"))
+    assert "@import" not in text and "url(" not in text
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 1 + sum(len(figures.names(name)) for name in tasks.names())
+    assert all(len(picture["alt"]) > 50 for picture in pictures)
+    anchors = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    assert anchors <= {"#" + attributes["id"] for _, attributes in page.tags if "id" in attributes}
+
+
+def test_a_changed_result_file_changes_claims_and_page(tree):
+    page, table = written(tree)
+    run_changed = tree.runs("maze", "plastic")[0]
+    kept = (run_changed.results / "metrics.json").read_text()
+    tree.change(run_changed, reward=1234.0)
+    changed_page, changed_table = written(tree)
+    (run_changed.results / "metrics.json").write_text(kept)
+    assert "1,234" in changed_table and "1,234" not in table
+    assert changed_page.count("1,234") >= 4 and "1,234" not in page
+
+
+def test_a_failed_run_is_on_the_page(tree):
+    run_failed = tree.runs("omniglot", "lstm")[1]
+    kept = {path.name: path.read_bytes() for path in run_failed.results.iterdir()}
+    tree.fail(run_failed)
+    page, _ = written(tree)
+    (run_failed.results / "failed.json").unlink()
+    for name, content in kept.items():
+        (run_failed.results / name).write_bytes(content)
+    assert page.count("failed: omniglot smoke lstm seed 1, episode 300: the loss is not finite") == 2
+
+
+def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, run_script, capsys):
+    figure = tree.folder / "reports" / tree.scale / "figures/images_restored.svg"
+    metrics = tree.runs("maze")[0].results / "metrics.json"
+    for path, command in ((figure, "figures_images@smoke"), (metrics, "evaluate_maze@smoke-plastic-0")):
+        kept = path.read_bytes()
+        path.unlink()
+        assert run_script("stages/report.py", tree.scale) == 1
+        path.write_bytes(kept)
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1 and path.name in message and f"dvc repro {command}" in message
+
+
+def test_every_figure_knows_its_task():
+    for name in tasks.names():
+        for figure in figures.names(name):
+            with pytest.raises(results.ResultsError, match=f"dvc repro figures_{name}@laptop"):
+                report.picture(report.Path("reports/laptop/figures") / f"{figure}.svg", name)
+
+
+def test_a_task_without_words_of_its_own_has_a_section(tree, monkeypatch):
+    from jinja2 import DictLoader, PackageLoader
+
+    templates = PackageLoader("diffplast")
+    names = [name for name in templates.list_templates() if name != "tasks/maze.html"]
+    folder = ROOT / "diffplast/templates"
+    loader = DictLoader({name: (folder / name).read_text() for name in names})
+    monkeypatch.setattr(report, "PackageLoader", lambda _: loader)
+    page, _ = written(tree)
+    assert "Arms: plastic, homogeneous α, non-plastic." in " ".join(page.split())
+
+
+def test_the_readme_is_kept_in_step(tree, run_script, capsys):
+    def renew(*options):
+        code = run_script("diffplast/report.py", "--readme", *options)
+        return code, capsys.readouterr().err
+
+    assert "README.md" in renew()[1]
+    readme = tree.folder / "README.md"
+    readme.write_text("# A\n\n<!-- claims:start -->\nold\n<!-- claims:end -->\n\nend\n")
+    code, message = renew("--check")
+    assert code == 1 and "dvc repro report@laptop" in message
+
+    laptop = tree.folder / "reports/laptop"
+    laptop.mkdir()
+    written(tree)
+    for name in ("claims.md", "cost.md"):
+        (laptop / name).write_text((tree.folder / "reports" / tree.scale / name).read_text())
+    code, message = renew("--check")
+    assert code == 1 and "out of date" in message and "old" in readme.read_text()
+    assert renew() == (0, "")
+    assert renew("--check") == (0, "")
+    text = readme.read_text()
+    assert text.startswith("# A\n\n<!-- claims:start -->\n| claim |") and text.endswith("<!-- claims:end -->\n\nend\n")
+    assert "32 training runs took 32 min 48 s" in text
+
+    (laptop / "claims.md").write_text("| other |\n")
+    assert renew("--check")[0] == 1
+    readme.write_text("no marks")
+    assert "expected one block" in renew()[1]
+
+
+def test_words():
+    assert [report.duration(seconds) for seconds in (7.4, 61.5, 3600 * 26 + 90)] == ["7 s", "1 min 2 s", "26 h 1 min"]
+    nested = {"a": {"b": 1200, "c": None}, "d": [{"x": 1, "y": 2}, 3]}
+    assert report.flat(nested) == [("a.b", "1,200"), ("d", "1, 2; 3")]
