@@ -5,6 +5,7 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -168,14 +169,8 @@ class Tree:
         write_json(folder / "failed.json", {"message": f"{run}, episode 300: the loss is not finite", "episode": 300})
 
 
-@pytest.fixture
-def run_script(monkeypatch):
-    """A function that runs a script of the project in this process; returns what it exits with."""
-
-    def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [script, *arguments])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-        return stop.value.code
-
-    return run
+def run_script(script: str, *arguments: str) -> int | str:
+    """Run a script of the project in this process; returns what it exits with."""
+    with patch.object(sys, "argv", [script, *arguments]), pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    return stop.value.code

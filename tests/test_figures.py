@@ -12,7 +12,7 @@ import pytest
 from diffplast import figures, results, tasks
 from diffplast.figures import curves
 
-from .made_up import ROOT, Tree, run_script  # noqa: F401
+from .made_up import ROOT, Tree, run_script
 
 
 @pytest.fixture
@@ -37,19 +37,6 @@ def test_every_task_has_its_figures_and_the_same_bytes_again(make_tree, task):
     wanted = {f"{name}.{ending}" for name in figures.names(task) for ending in ("png", "svg")} | {f"{task}.csv"}
     assert set(made) == wanted
     assert write(tree, task) == made
-
-
-def test_the_stage_draws_the_same_in_another_process(make_tree):
-    tree = make_tree("binary")
-    made = write(tree, "binary")
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "LANG": "C", "MPLBACKEND": "svg"}
-    done = subprocess.run(
-        [sys.executable, ROOT / "stages/figures.py", "binary", tree.scale], capture_output=True, text=True,
-        env=os.environ | environment,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    folder = tree.folder / "reports" / tree.scale
-    assert {name: next(folder.glob(f"*/{name}")).read_bytes() for name in made} == made
 
 
 def test_a_task_that_is_not_listed_gets_learning_curves(make_tree, monkeypatch):
@@ -119,7 +106,7 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(make_tree, file)
     )
 
 
-def test_the_stage_reports_a_missing_file_and_wrong_usage(make_tree, run_script, capsys):
+def test_the_stage_reports_a_missing_file_and_wrong_usage(make_tree, capsys):
     tree = make_tree("binary")
     (tree.runs("binary")[0].results / "metrics.json").unlink()
     assert run_script("stages/figures.py", "binary", tree.scale) == 1
@@ -159,18 +146,21 @@ def test_a_step_that_finds_the_reward_leads_to_the_goal():
     assert steps.tolist() == [0, 1, 2]
 
 
-def test_a_tasks_figures_depend_on_no_other_task(make_tree):
+def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
     tree = make_tree("maze", seeds=(0,))
+    made = write(tree, "maze")
     code = (
         "import json, runpy, sys; sys.argv = ['figures.py', 'maze', 'smoke']\n"
         f"try: runpy.run_path({str(ROOT / 'stages/figures.py')!r}, run_name='__main__')\n"
         "except SystemExit as stop: assert not stop.code\n"
         "print(json.dumps([name for name in sys.modules if name.startswith('diffplast')]))"
     )
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "LANG": "C", "MPLBACKEND": "svg"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tree.folder, capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
     )
+    folder = tree.folder / "reports" / tree.scale
+    assert {name: next(folder.glob(f"*/{name}")).read_bytes() for name in made} == made
     loaded = set(json.loads(done.stdout))
     others = {f"diffplast.tasks.{name}" for name in tasks.names() if name != "maze"}
     others |= {f"diffplast.figures.{name}" for name in ("images", "omniglot", "binary", "overview")}

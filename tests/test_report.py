@@ -11,7 +11,7 @@ import pytest
 
 from diffplast import figures, params, report, results, tasks
 
-from .made_up import ROOT, Tree, run_script  # noqa: F401
+from .made_up import ROOT, Tree, run_script
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_failed_run_is_on_the_page(tree):
     assert page.count("failed: omniglot smoke lstm seed 1, episode 300: the loss is not finite") == 2
 
 
-def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, run_script, capsys):
+def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, capsys):
     figure = tree.folder / "reports" / tree.scale / "figures/images_restored.svg"
     metrics = tree.runs("maze")[0].results / "metrics.json"
     for path, command in ((figure, "figures_images@smoke"), (metrics, "evaluate_maze@smoke-plastic-0")):
@@ -143,7 +143,7 @@ def test_a_task_without_words_of_its_own_has_a_section(tree, monkeypatch):
     assert "Arms: plastic, homogeneous α, non-plastic." in " ".join(page.split())
 
 
-def test_the_readme_is_kept_in_step(tree, run_script, capsys):
+def test_the_readme_is_kept_in_step(tree, capsys):
     def renew(*options):
         code = run_script("diffplast/report.py", "--readme", *options)
         return code, capsys.readouterr().err
