@@ -12,7 +12,7 @@ class Recurrence(torch.autograd.Function):
         ctx.recording = recording
         ctx.save_for_backward(recording.states, weight, alpha)  # so that autograd notices changes in place
         ctx.set_materialize_grads(False)
-        return recording.states[1:], recording.states[-1].clone(), recording.trace
+        return recording.states[1:].contiguous(), recording.states[-1].clone(), recording.trace
 
     @staticmethod
     @once_differentiable

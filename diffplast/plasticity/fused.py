@@ -1,13 +1,30 @@
 """Recorded episodes of the plastic recurrence over the compiled loops of kernels.py. CPU, float32 and float64."""
 
+import math
+import threading
+
 import torch
+from torch.nn.functional import pad
 
 from . import kernels
 from .function import resized
 from .threads import run_team
+from .vectors import LANES
 
 # Updates between two checkpoints of the trace in the backward pass, and how many numbers the checkpoints may hold.
 SEGMENT, CHECKPOINT_NUMBERS = 6, 2**25
+
+_scratch = threading.local()
+
+
+def _reused(name, like, *shape):
+    """Uninitialised scratch that lives on between calls: the first touch of fresh memory costs as much as its use."""
+    buffers = _scratch.__dict__
+    size = math.prod(shape)
+    buffer = buffers.get((name, like.dtype))
+    if buffer is None or len(buffer) < size:
+        buffer = buffers[name, like.dtype] = like.new_empty(size)
+    return buffer[:size].view(shape)
 
 
 def _teams(batch, n):
@@ -17,47 +34,64 @@ def _teams(batch, n):
     return teams, max(1, min(threads // teams, n // 64))
 
 
+def _padded(tensor, dimensions, width):
+    """The tensor with its last dimensions filled with zeros to the width that the compiled loops work on."""
+    return pad(tensor.detach(), (0, width - tensor.shape[-1]) * dimensions).contiguous()
+
+
 def _arrays(*tensors):
-    return [tensor.detach().numpy() for tensor in tensors]
-
-
-def _bytes(mask, like):
-    """A mask as an array of the compiled code; an empty one if there is none."""
-    return (like.new_empty(0, 0, 0, dtype=torch.bool) if mask is None else mask).numpy().view("uint8")
+    return [tensor.numpy() for tensor in tensors]
 
 
 class FusedRecording:
     """The states of an episode and what the backward pass needs to know of its steps."""
 
     def __init__(self, capacity, weight, alpha, eta, rule, x, trace, clamped=None):
-        batch, n = x.shape
-        self.states = weight.new_empty(capacity + 1, batch, n)
-        self.states[0] = x
-        self.initial_trace = weight.new_empty(0, n, n) if trace is None else trace.detach().contiguous()
-        self.trace = weight.new_zeros(batch, n, n) if trace is None else self.initial_trace.clone()
-        self.weight, self.alpha = weight.detach().contiguous(), alpha.detach().contiguous()
+        batch, self.n = x.shape
+        self.width = width = -(-self.n // LANES) * LANES
+        self._states = weight.new_zeros(capacity + 1, batch, width)
+        self._states[0, :, : self.n] = x.detach()
+        self.weight, self.alpha = _padded(weight, 2, width), _padded(alpha, 2, width)
         self.eta, self.eta_dtype, self.oja = float(eta.detach()), eta.dtype, rule == "oja"
+        if trace is None:
+            self.initial_trace, self._trace = weight.new_empty(0, width, width), weight.new_zeros(batch, width, width)
+        else:
+            self.initial_trace = _padded(trace, 2, width)
+            self._trace = self.initial_trace.clone()
         self.clamped = None if clamped is None else clamped.contiguous()
+        # What the loops see of it: an empty array stands for none.
+        self._clamped = weight.new_empty(0, 0, 0, dtype=torch.bool) if clamped is None else self.clamped
         self.product = torch.ones(capacity, batch, dtype=torch.uint8)
         self.count = torch.ones(capacity, batch, dtype=torch.int64)
 
+    @property
+    def states(self):
+        """(steps + 1, B, N), the first being the initial one."""
+        return self._states[..., : self.n]
+
+    @property
+    def trace(self):
+        """(B, N, N)"""
+        return self._trace[:, : self.n, : self.n]
+
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
-        self.states = resized(self.states, capacity + 1)
-        self.product = torch.ones(capacity, self.states.shape[1], dtype=torch.uint8)
-        self.count = torch.ones(capacity, self.states.shape[1], dtype=torch.int64)
+        self._states = resized(self._states, capacity + 1)
+        self.product = torch.ones(capacity, self._states.shape[1], dtype=torch.uint8)
+        self.count = torch.ones(capacity, self._states.shape[1], dtype=torch.int64)
 
     def run(self, start, stop, finish=False):
         """Steps start..stop, whose inputs lie in `states`. The trace lacks the last one's update unless `finish`."""
-        batch, n = self.states.shape[1:]
-        clamped = _bytes(self.clamped, self.states)
-        states, weight, alpha, trace = _arrays(self.states, self.weight, self.alpha, self.trace)
-        product, count = _arrays(self.product[start:stop], self.count[start:stop])
+        batch = self._states.shape[1]
+        states, clamped, weight, alpha, trace, product, count = _arrays(
+            self._states, self._clamped.view(torch.uint8), self.weight, self.alpha, self._trace,
+            self.product[start:stop], self.count[start:stop],
+        )  # fmt: skip
         if start == 0 and self.clamped is not None:
             kernels.find_events(states, clamped, not self.oja, product, count)
-        teams, size = _teams(batch, n)
+        teams, size = _teams(batch, self.width)
         counters = torch.zeros(teams, 1, dtype=torch.int64).numpy()
-        partial = self.states.new_empty(teams, size, n).numpy()
+        partial = _reused("partial", self._states, teams, size, self.width).numpy()
 
         def member(rank):
             team, rank = divmod(rank, size)
@@ -70,62 +104,68 @@ class FusedRecording:
 
     def gradients(self, grad_outputs, grad_x, grad_trace, trace_wanted):
         """Gradients by inputs (T, B, N), weight, alpha, eta, initial x and trace, from those by the results."""
-        steps, batch, n = self.states.shape[0] - 1, *self.states.shape[1:]
-        new = self.states.new_empty
-        teams, size = _teams(batch, n)
+        length, batch, width = self._states.shape
+        n = self.n
+        teams, size = _teams(batch, width)
         updates = int(torch.count_nonzero(self.count, 0).max())
-        most = max(SEGMENT, updates * n * n // CHECKPOINT_NUMBERS)
-        segments = 1 + updates // (most - kernels.MAX_PENDING + 1)
-        grad_states = new(steps + 1, batch, n)
-        grad_states[0] = 0
-        if grad_outputs is None:
-            grad_states[1:] = 0
-        else:
-            grad_states[1:] = grad_outputs
+        most = max(SEGMENT, updates * width * width // CHECKPOINT_NUMBERS)
+        segments = 2 + updates // (most - kernels.MAX_PENDING + 1)
+        grad_states = self._states.new_zeros(length, batch, width)
+        if grad_outputs is not None:
+            grad_states[1:, :, :n] = grad_outputs
         if grad_x is not None:
-            grad_states[-1] += grad_x
+            grad_states[-1, :, :n] += grad_x
         final_given = grad_trace is not None
         if final_given:
-            grad_trace = grad_trace.clone(memory_format=torch.contiguous_format)
+            grad_trace = _padded(grad_trace, 2, width)
+            grad_trace = grad_trace.clone() if n == width else grad_trace
         elif trace_wanted:
-            grad_trace = new(batch, n, n)
-        grad_alpha = self.states.new_zeros(teams, n, n)
+            grad_trace = self._states.new_empty(batch, width, width)
+
+        def scratch(name, *shape):
+            return _reused(name, self._states, *shape)
+
+        grad_alpha = scratch("grad_alpha", teams, width, width).zero_()
+        grad_traces = scratch("grad_trace", teams, 1, width, width) if grad_trace is None else [grad_trace] * teams
+        checkpoints = scratch("checkpoints", teams, segments, width, width)
+        delta = scratch("delta", teams, width)
+        row_sums = scratch("row_sums", teams, kernels.MAX_PENDING + 1, width)
+        column_sums = scratch("column_sums", teams, size, kernels.MAX_PENDING, 2, width)
         grad_eta = torch.zeros(batch, dtype=torch.float64)
         counters = torch.zeros(teams, 1, dtype=torch.int64).numpy()
-        clamped = _bytes(self.clamped, self.states)
-        fixed = _arrays(self.states, self.product, self.count, self.weight, self.alpha, self.initial_trace)
-        states, product, count, weight, alpha, trace = fixed
-        work = []
-        for team in range(teams):
-            buffers = (
-                grad_states, new(1, n, n) if grad_trace is None else grad_trace, grad_alpha[team], grad_eta,
-                new(segments, n, n), new(size, kernels.MAX_PENDING + 1, n), new(n), new(kernels.MAX_PENDING + 1, n),
-                new(size, kernels.MAX_PENDING, 2, n),
-            )  # fmt: skip
-            work.append(_arrays(*buffers))
-            work[-1].insert(5, most)
+        fixed = _arrays(
+            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha
+        )
+        trace = self.initial_trace.numpy()
+        work = [
+            _arrays(
+                grad_states, grad_traces[team], grad_alpha[team], grad_eta,
+                checkpoints[team], delta[team], row_sums[team], column_sums[team],
+            )
+            for team in range(teams)
+        ]  # fmt: skip
 
         def member(rank):
             team, rank = divmod(rank, size)
             kernels.backward(
-                team, teams, size, rank, counters[team], states, clamped, product, count,
-                weight, alpha, self.eta, self.oja, trace, final_given, *work[team],
-            )  # fmt: skip
+                team, teams, size, rank, counters[team], *fixed, self.eta, self.oja, trace, final_given, most, *work[team]
+            )
 
         run_team(teams * size, member)
+        grad_states = grad_states[..., :n]
         return (
             grad_states[1:],
             self._weight_gradient(grad_states[1:]),
-            grad_alpha.sum(0),
+            grad_alpha[:, :n, :n].sum(0),
             grad_eta.sum().to(self.eta_dtype),
             grad_states[0],
-            grad_trace if trace_wanted else None,
+            grad_trace[:, :n, :n] if trace_wanted else None,
         )
 
     def _weight_gradient(self, grad_inputs):
         """One product over all steps that multiplied by the weights; clamped neurons pass nothing on to them."""
+        pre = self.states[:-1]
         if self.clamped is None:
-            return self.states[:-1].flatten(0, 1).T @ grad_inputs.flatten(0, 1)
+            return pre.flatten(0, 1).T @ grad_inputs.flatten(0, 1)
         chosen = self.product.bool()
-        delta = grad_inputs[chosen].masked_fill(self.clamped[chosen], 0)
-        return self.states[:-1][chosen].T @ delta
+        return pre[chosen].T @ grad_inputs[chosen].masked_fill(self.clamped[chosen], 0)

@@ -1,7 +1,7 @@
 """Compiled loops of the fused recurrence. README.md derives what they compute and names the symbols.
 
-An update u of the trace is H <- c_u * H + g_u * pre_u post_u^T, with c_u a vector over columns. Loops over a row
-are functions of 1-D arrays: LLVM vectorises those, and gives up on a nest that names many arrays at once.
+An update u of the trace is H <- c_u * H + g_u * pre_u post_u^T, with c_u a vector over columns. All sizes N here are
+padded with zeros to a multiple of LANES, and the rows of a matrix are worked on ROWS at a time.
 """
 
 import math
@@ -12,14 +12,17 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
+from .vectors import LANES, load, spread, store, times, times_plus, total, zeros
+
+ROWS = 4
+
 # Updates that one pass over the trace applies at most.
 MAX_PENDING = 4
 
-# What may be reordered in sums; NaN and infinity keep their meaning.
-FAST = {"contract", "reassoc", "nsz", "arcp"}
-
-_row = njit(nogil=True, fastmath=FAST, error_model="numpy")
+_part = njit(nogil=True, error_model="numpy")
 _kernel = njit(nogil=True, cache=True, error_model="numpy")
+# Loops over one row. Sums may be reordered; NaN and infinity keep their meaning.
+_row = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 _yield_processor = types.ExternalFunction(
     "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
@@ -47,7 +50,7 @@ def _power_of_two(typingctx, shifted):
     return types.float32(types.float32), codegen
 
 
-@njit(nogil=True)
+@_part
 def _barrier(counter, size, arrived):
     """Wait until all `size` members of a team have called this; returns the next value of `arrived`."""
     arrived += size
@@ -100,7 +103,7 @@ def _tanh_of_type(value):
     return tanh
 
 
-@njit(nogil=True, fastmath={"contract"}, error_model="numpy")
+@njit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _tanh_row(x, total):
     """x <- tanh(total + x)."""
     for j in range(x.shape[0]):
@@ -120,58 +123,9 @@ def _add(target, scale, row):
 
 
 @_row
-def _scale(row, factor):
-    for j in range(row.shape[0]):
-        row[j] *= factor[j]
-
-
-@_row
-def _sum_products(row, other):
-    total = row.dtype.type(0)
-    for j in range(row.shape[0]):
-        total += row[j] * other[j]
-    return total
-
-
-@_row
-def _update_row(row, decay, scale, post):
-    for j in range(row.shape[0]):
-        row[j] = decay[j] * row[j] + scale * post[j]
-
-
-@_row
-def _next_row(new, old, decay, scale, post):  # not for new = old: rows that overlap run the scalar loop
-    for j in range(new.shape[0]):
-        new[j] = decay[j] * old[j] + scale * post[j]
-
-
-@_row
-def _multiply_row(total, x, weight, alpha, trace):
-    for j in range(total.shape[0]):
-        total[j] += x * (weight[j] + alpha[j] * trace[j])
-
-
-@_row
-def _multiply_back_row(delta, weight, alpha, trace):
-    total = delta.dtype.type(0)
-    for j in range(delta.shape[0]):
-        total += delta[j] * (weight[j] + alpha[j] * trace[j])
-    return total
-
-
-@_row
-def _gradient_rows(grad_alpha, grad_trace, x, delta, alpha, trace):
-    for j in range(delta.shape[0]):
-        scaled = x * delta[j]
-        grad_alpha[j] += scaled * trace[j]
-        grad_trace[j] += scaled * alpha[j]
-
-
-@_row
-def _gradient_columns(by_post, by_decay, grad_trace, pre, trace):
-    for j in range(grad_trace.shape[0]):
-        by_post[j] += pre * grad_trace[j]
-        by_decay[j] += grad_trace[j] * trace[j]
+def _set(target, scale, row):
+    for j in range(target.shape[0]):
+        target[j] = scale * row[j]
 
 
 @_row
@@ -190,6 +144,152 @@ def _set_update(decay, post, eta, repeats, oja):
     return decay.dtype.type(gain)
 
 
+@_part
+def _members_rows(n, rank, size):
+    """The rows of a member of a team, in whole blocks."""
+    blocks = n // ROWS
+    return blocks * rank // size * ROWS, blocks * (rank + 1) // size * ROWS
+
+
+@_part
+def _updated(old, decay, scale, post):
+    return times_plus(scale, post, times(decay, old))
+
+
+@_part
+def _update_rows(n, i, trace, at, k, decay, scale, states, post_at):
+    """Rows i.. of the trace, which begins at `at`, after update k."""
+    row0, row1, row2, row3 = at + i * n, at + (i + 1) * n, at + (i + 2) * n, at + (i + 3) * n
+    scale0, scale1 = spread(scale, k * n + i), spread(scale, k * n + i + 1)
+    scale2, scale3 = spread(scale, k * n + i + 2), spread(scale, k * n + i + 3)
+    for j in range(0, n, LANES):
+        c, post = load(decay, k * n + j), load(states, post_at + j)
+        store(trace, row0 + j, _updated(load(trace, row0 + j), c, scale0, post))
+        store(trace, row1 + j, _updated(load(trace, row1 + j), c, scale1, post))
+        store(trace, row2 + j, _updated(load(trace, row2 + j), c, scale2, post))
+        store(trace, row3 + j, _updated(load(trace, row3 + j), c, scale3, post))
+
+
+@_part
+def _update_multiply_rows(n, i, trace, at, k, decay, scale, states, post_at, x_at, weight, alpha, sums, sums_at):
+    """The same, and sums += x (W + alpha * H) over these rows."""
+    row0, row1, row2, row3 = i * n, (i + 1) * n, (i + 2) * n, (i + 3) * n
+    scale0, scale1 = spread(scale, k * n + i), spread(scale, k * n + i + 1)
+    scale2, scale3 = spread(scale, k * n + i + 2), spread(scale, k * n + i + 3)
+    x0, x1 = spread(states, x_at + i), spread(states, x_at + i + 1)
+    x2, x3 = spread(states, x_at + i + 2), spread(states, x_at + i + 3)
+    for j in range(0, n, LANES):
+        c, post, y = load(decay, k * n + j), load(states, post_at + j), load(sums, sums_at + j)
+        h = _updated(load(trace, at + row0 + j), c, scale0, post)
+        store(trace, at + row0 + j, h)
+        y = times_plus(x0, times_plus(load(alpha, row0 + j), h, load(weight, row0 + j)), y)
+        h = _updated(load(trace, at + row1 + j), c, scale1, post)
+        store(trace, at + row1 + j, h)
+        y = times_plus(x1, times_plus(load(alpha, row1 + j), h, load(weight, row1 + j)), y)
+        h = _updated(load(trace, at + row2 + j), c, scale2, post)
+        store(trace, at + row2 + j, h)
+        y = times_plus(x2, times_plus(load(alpha, row2 + j), h, load(weight, row2 + j)), y)
+        h = _updated(load(trace, at + row3 + j), c, scale3, post)
+        store(trace, at + row3 + j, h)
+        y = times_plus(x3, times_plus(load(alpha, row3 + j), h, load(weight, row3 + j)), y)
+        store(sums, sums_at + j, y)
+
+
+@_part
+def _checkpoint_rows(n, i, trace, at, decay, scale, states, post_at, segments, segment_begin, checkpoints):
+    """Rows i.. of the trace at the beginning of every segment, from the initial ones."""
+    for j in range(0, n, LANES):
+        h0 = h1 = h2 = h3 = zeros(states)
+        if at >= 0:
+            h0, h1 = load(trace, at + i * n + j), load(trace, at + (i + 1) * n + j)
+            h2, h3 = load(trace, at + (i + 2) * n + j), load(trace, at + (i + 3) * n + j)
+        u = 0
+        for segment in range(segments):
+            while u < segment_begin[segment]:
+                c, post = load(decay, u * n + j), load(states, post_at[u] + j)
+                h0 = _updated(h0, c, spread(scale, u * n + i), post)
+                h1 = _updated(h1, c, spread(scale, u * n + i + 1), post)
+                h2 = _updated(h2, c, spread(scale, u * n + i + 2), post)
+                h3 = _updated(h3, c, spread(scale, u * n + i + 3), post)
+                u += 1
+            to = (segment * n + i) * n + j
+            store(checkpoints, to, h0)
+            store(checkpoints, to + n, h1)
+            store(checkpoints, to + 2 * n, h2)
+            store(checkpoints, to + 3 * n, h3)
+
+
+@_part
+def _back_rows(
+    n, i, checkpoints, at, base, u, decay, scale, states, pre_at, post_at,
+    grad_trace, grad_at, column_sums, columns_at, row_sums, k,
+    multiply, x_at, weight, alpha, delta, grad_alpha,
+):  # fmt: skip
+    """Gradients that rows i.. pass on: of the product after update u, if `multiply`, and of update u.
+
+    The trace before the update is replayed from the checkpoint before update `base`.
+    """
+    row0, row1, row2, row3 = i * n, (i + 1) * n, (i + 2) * n, (i + 3) * n
+    pre0, pre1 = spread(states, pre_at[u] + i), spread(states, pre_at[u] + i + 1)
+    pre2, pre3 = spread(states, pre_at[u] + i + 2), spread(states, pre_at[u] + i + 3)
+    x0, x1, x2, x3 = (
+        spread(states, x_at + i), spread(states, x_at + i + 1),
+        spread(states, x_at + i + 2), spread(states, x_at + i + 3),
+    )  # fmt: skip
+    back0 = back1 = back2 = back3 = by_pre0 = by_pre1 = by_pre2 = by_pre3 = zeros(states)
+    for j in range(0, n, LANES):
+        h0, h1 = load(checkpoints, at + row0 + j), load(checkpoints, at + row1 + j)
+        h2, h3 = load(checkpoints, at + row2 + j), load(checkpoints, at + row3 + j)
+        for v in range(base, u):
+            c, post = load(decay, v * n + j), load(states, post_at[v] + j)
+            h0 = _updated(h0, c, spread(scale, v * n + i), post)
+            h1 = _updated(h1, c, spread(scale, v * n + i + 1), post)
+            h2 = _updated(h2, c, spread(scale, v * n + i + 2), post)
+            h3 = _updated(h3, c, spread(scale, v * n + i + 3), post)
+        c, post = load(decay, u * n + j), load(states, post_at[u] + j)
+        g0, g1 = load(grad_trace, grad_at + row0 + j), load(grad_trace, grad_at + row1 + j)
+        g2, g3 = load(grad_trace, grad_at + row2 + j), load(grad_trace, grad_at + row3 + j)
+        if multiply:
+            d = load(delta, j)
+            back0, g0 = _product_back(
+                back0, g0, _updated(h0, c, spread(scale, u * n + i), post), x0, d, row0 + j, weight, alpha, grad_alpha
+            )
+            back1, g1 = _product_back(
+                back1, g1, _updated(h1, c, spread(scale, u * n + i + 1), post), x1, d, row1 + j, weight, alpha, grad_alpha
+            )
+            back2, g2 = _product_back(
+                back2, g2, _updated(h2, c, spread(scale, u * n + i + 2), post), x2, d, row2 + j, weight, alpha, grad_alpha
+            )
+            back3, g3 = _product_back(
+                back3, g3, _updated(h3, c, spread(scale, u * n + i + 3), post), x3, d, row3 + j, weight, alpha, grad_alpha
+            )
+        by_pre0, by_pre1 = times_plus(g0, post, by_pre0), times_plus(g1, post, by_pre1)
+        by_pre2, by_pre3 = times_plus(g2, post, by_pre2), times_plus(g3, post, by_pre3)
+        sums = load(column_sums, columns_at + j)
+        sums = times_plus(pre3, g3, times_plus(pre2, g2, times_plus(pre1, g1, times_plus(pre0, g0, sums))))
+        store(column_sums, columns_at + j, sums)
+        sums = load(column_sums, columns_at + n + j)
+        sums = times_plus(h3, g3, times_plus(h2, g2, times_plus(h1, g1, times_plus(h0, g0, sums))))
+        store(column_sums, columns_at + n + j, sums)
+        store(grad_trace, grad_at + row0 + j, times(c, g0))
+        store(grad_trace, grad_at + row1 + j, times(c, g1))
+        store(grad_trace, grad_at + row2 + j, times(c, g2))
+        store(grad_trace, grad_at + row3 + j, times(c, g3))
+    row_sums[k, i], row_sums[k, i + 1] = total(by_pre0), total(by_pre1)
+    row_sums[k, i + 2], row_sums[k, i + 3] = total(by_pre2), total(by_pre3)
+    if multiply:
+        row_sums[MAX_PENDING, i], row_sums[MAX_PENDING, i + 1] = total(back0), total(back1)
+        row_sums[MAX_PENDING, i + 2], row_sums[MAX_PENDING, i + 3] = total(back2), total(back3)
+
+
+@_part
+def _product_back(back, g, h, x, delta, at, weight, alpha, grad_alpha):
+    """One row of LANES columns: the sum over columns that x receives, and the gradients of alpha and H."""
+    a, scaled = load(alpha, at), times(x, delta)
+    store(grad_alpha, at, times_plus(scaled, h, load(grad_alpha, at)))
+    return times_plus(delta, times_plus(a, h, load(weight, at)), back), times_plus(scaled, a, g)
+
+
 @_kernel
 def forward(
     first, stride, size, rank, counter, start, stop, finish,
@@ -202,193 +302,190 @@ def forward(
     trace (B, N, N) is updated in place; it lacks the last step's update unless `finish`. partial (size, N): scratch.
     """
     batch, n = states.shape[1:]
-    low, high = n * rank // size, n * (rank + 1) // size
+    low, high = _members_rows(n, rank, size)
     decay = np.empty((MAX_PENDING, n), states.dtype)
-    gain = np.empty(MAX_PENDING, states.dtype)
-    step = np.empty(MAX_PENDING, np.int64)
+    scale = np.empty((MAX_PENDING, n), states.dtype)
+    post_at = np.empty(MAX_PENDING, np.int64)
+    one = states.dtype.type(1)
     arrived = 0
     for b in range(first, batch, stride):
-        pending = 0
-        if start > 0:
-            step[0] = start - 1
-            gain[0] = _set_update(decay[0], states[start, b], eta, 1, oja)
-            pending = 1
+        post_at[0] = (start * batch + b) * n
+        if start == 0:  # nothing to update yet; a product comes with an update, so here is one that does nothing
+            _fill(decay[0], one)
+            _fill(scale[0], states.dtype.type(0))
+        else:
+            _set(scale[0], _set_update(decay[0], states[start, b], eta, 1, oja), states[start - 1, b])
+        pending = 1
         for t in range(start, stop + 1):
             last = t == stop
-            multiply = not last and product[t - start, b]
-            if multiply or pending == MAX_PENDING or (last and finish):
-                total = partial[rank]
-                _fill(total, total.dtype.type(0))
-                for i in range(low, high):
-                    row = trace[b, i]
-                    for k in range(pending):
-                        _update_row(row, decay[k], gain[k] * states[step[k], b, i], states[step[k] + 1, b])
+            multiply = not last and product[t - start, b] > 0
+            push = not last and count[t - start, b] > 0
+            if multiply or (push and pending == MAX_PENDING) or (last and finish and pending > 0):
+                sums = partial[rank]
+                _fill(sums, states.dtype.type(0))
+                for i in range(low, high, ROWS):
+                    for k in range(pending - 1 if multiply else pending):
+                        _update_rows(n, i, trace, b * n * n, k, decay, scale, states, post_at[k])
                     if multiply:
-                        _multiply_row(total, states[t, b, i], weight[i], alpha[i], row)
+                        _update_multiply_rows(
+                            n, i, trace, b * n * n, pending - 1, decay, scale, states, post_at[pending - 1],
+                            (t * batch + b) * n, weight, alpha, partial, rank * n,
+                        )  # fmt: skip
                 pending = 0
-            if last:
-                break
-            if multiply:
-                arrived = _barrier(counter, size, arrived)
-                if rank == 0:
-                    x = states[t + 1, b]
-                    for other in range(1, size):
-                        _add(total, total.dtype.type(1), partial[other])
-                    _activate(x, total, clamped, t - start, b)
-                arrived = _barrier(counter, size, arrived)
-            if count[t - start, b] > 0:
-                step[pending] = t
-                gain[pending] = _set_update(decay[pending], states[t + 1, b], eta, count[t - start, b], oja)
+                if multiply:
+                    arrived = _barrier(counter, size, arrived)
+                    if rank == 0:
+                        for other in range(1, size):
+                            _add(sums, one, partial[other])
+                        _activate(states[t + 1, b], sums, clamped, t - start, b)
+                    arrived = _barrier(counter, size, arrived)
+            if push:
+                repeats = count[t - start, b]
+                _set(scale[pending], _set_update(decay[pending], states[t + 1, b], eta, repeats, oja), states[t, b])
+                post_at[pending] = ((t + 1) * batch + b) * n
                 pending += 1
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _activate(x, total, clamped, t, b):
     if clamped.shape[0] == 0:
         _tanh_row(x, total)
         return
-    for j in range(x.shape[0]):
+    for j in range(clamped.shape[2]):
         if not clamped[t, b, j]:
             x[j] = _tanh(total[j] + x[j])
 
 
-@njit(nogil=True, error_model="numpy")
-def _plan(product, count, b, most, update_step, pass_step, pass_end, segment_end):
-    """List the updates of an episode, the passes over the trace and the segments of at most `most` updates.
+@_part
+def _plan(product, count, b, most, update_step, pass_step, pass_end, segment_pass, segment_begin):
+    """List the updates of an episode, the passes over the trace and the segments of about `most` updates.
 
-    Pass p makes updates up to pass_end[p] and then the product of step pass_step[p] (-1: none). Returns how many
-    passes and segments there are; segment_end holds pass numbers.
+    The passes are those of `forward`, whose update that does nothing is step -1 here. Pass p makes updates up to
+    pass_end[p] and then the product of step pass_step[p] (-1: none). Segments begin with pass segment_pass and update
+    segment_begin. Returns how many passes and segments there are.
     """
-    updates = passes = segments = begun = pending = 0
+    update_step[0] = -1
+    updates = pending = 1
+    passes, segments = 0, 1
+    segment_pass[0] = segment_begin[0] = 0
     for t in range(product.shape[0] + 1):
         last = t == product.shape[0]
-        multiply = not last and product[t, b]
-        if multiply or pending == MAX_PENDING or (last and pending > 0):
-            if updates - begun > most:
-                segment_end[segments] = passes
+        multiply = not last and product[t, b] > 0
+        push = not last and count[t, b] > 0
+        if multiply or (push and pending == MAX_PENDING) or (last and pending > 0):
+            if updates - segment_begin[segments - 1] > most:
+                segment_pass[segments] = passes
+                segment_begin[segments] = updates - pending
                 segments += 1
-                begun = updates - pending
             pass_step[passes] = t if multiply else -1
             pass_end[passes] = updates
             passes += 1
             pending = 0
-        if not last and count[t, b] > 0:
+        if push:
             update_step[updates] = t
             updates += 1
             pending += 1
-    segment_end[segments] = passes
-    return passes, segments + 1
+    return passes, segments
 
 
 @_kernel
 def backward(
     first, stride, size, rank, counter,
     states, clamped, product, count, weight, alpha, eta, oja,
-    trace, final_given, grad_states, grad_trace, grad_alpha, grad_eta, checkpoints,
-    most, rows, delta, row_sums, column_sums,
+    trace, final_given, most, grad_states, grad_trace, grad_alpha, grad_eta,
+    checkpoints, delta, row_sums, column_sums,
 ):  # fmt: skip
     """Gradients of episodes first, first + stride, ... as member `rank` of a team of `size`.
 
     grad_states (T+1, B, N): cotangents of the outputs, receives the gradients of initial state and inputs.
     trace (B or 0, N, N): the initial trace, or none. grad_trace (B or 1, N, N): if `final_given`, the final trace's
-    cotangent; receives the initial trace's. grad_alpha (N, N) and grad_eta (B,) are added to. The rest is scratch
-    of the team: checkpoints (segments of `most` updates, N, N), rows (size, MAX_PENDING + 1, N), delta (N,),
-    row_sums (MAX_PENDING + 1, N), column_sums (size, MAX_PENDING, 2, N).
+    cotangent; receives the initial trace's. grad_alpha (N, N) is added to, grad_eta (B,) set. The rest is scratch
+    of the team: checkpoints (segments of `most` updates, N, N), delta (N,), row_sums (MAX_PENDING + 1, N),
+    column_sums (size, MAX_PENDING, 2, N).
     """
     steps, batch, n = states.shape[0] - 1, states.shape[1], states.shape[2]
-    traces = rows[rank]
-    row = traces[0]
-    low, high = n * rank // size, n * (rank + 1) // size
+    low, high = _members_rows(n, rank, size)
     update_step = np.empty(steps + 1, np.int64)
     pass_step = np.empty(2 * steps + 2, np.int64)
     pass_end = np.empty(2 * steps + 2, np.int64)
-    segment_end = np.empty(2 * steps + 2, np.int64)
-    decay = np.empty((steps, n), states.dtype)
-    gain = np.empty(steps, states.dtype)
+    segment_pass = np.empty(2 * steps + 2, np.int64)
+    segment_begin = np.empty(2 * steps + 2, np.int64)
+    pre_at = np.empty(steps + 1, np.int64)
+    post_at = np.empty(steps + 1, np.int64)
+    decay = np.empty((steps + 1, n), states.dtype)
+    scale = np.empty((steps + 1, n), states.dtype)
     zero, one = states.dtype.type(0), states.dtype.type(1)
     arrived = 0
     for b in range(first, batch, stride):
-        passes, segments = _plan(product, count, b, most, update_step, pass_step, pass_end, segment_end)
-        for u in range(pass_end[passes - 1]):
+        passes, segments = _plan(
+            product, count, b, most, update_step, pass_step, pass_end, segment_pass, segment_begin
+        )
+        pre_at[0] = post_at[0] = b * n
+        _fill(decay[0], one)
+        _fill(scale[0], zero)
+        for u in range(1, pass_end[passes - 1]):
             t = update_step[u]
-            gain[u] = _set_update(decay[u], states[t + 1, b], eta, count[t, b], oja)
-        grads = grad_trace[b if grad_trace.shape[0] == batch else 0]
-        for i in range(low, high):
+            pre_at[u], post_at[u] = (t * batch + b) * n, ((t + 1) * batch + b) * n
+            _set(scale[u], _set_update(decay[u], states[t + 1, b], eta, count[t, b], oja), states[t, b])
+        grad_number = b if grad_trace.shape[0] == batch else 0
+        for i in range(low, high, ROWS):
             if not final_given:
-                _fill(grads[i], zero)
-            if trace.shape[0] > 0:
-                row[:] = trace[b, i]
-            else:
-                _fill(row, zero)
-            done = 0
-            for segment in range(segments):
-                checkpoints[segment, i, :] = row
-                end = pass_end[segment_end[segment] - 1]
-                if segment < segments - 1:
-                    for u in range(done, end):
-                        t = update_step[u]
-                        _update_row(row, decay[u], gain[u] * states[t, b, i], states[t + 1, b])
-                done = end
+                for row in range(ROWS):
+                    _fill(grad_trace[grad_number, i + row], zero)
+            _checkpoint_rows(
+                n, i, trace, b * n * n if trace.shape[0] > 0 else -1, decay, scale, states, post_at,
+                segments, segment_begin, checkpoints,
+            )  # fmt: skip
         grad_rate = 0.0
-        for segment in range(segments - 1, -1, -1):
-            begin_pass = segment_end[segment - 1] if segment > 0 else 0
-            base = pass_end[begin_pass - 1] if begin_pass > 0 else 0
-            for p in range(segment_end[segment] - 1, begin_pass - 1, -1):
-                step, end = pass_step[p], pass_end[p]
-                begin = pass_end[p - 1] if p > 0 else 0
-                if step < 0 and p == passes - 1 and not final_given:
-                    continue
-                if rank == 0 and step >= 0:
-                    _activate_back(delta, grad_states[step + 1, b], states[step + 1, b], clamped, step, b)
-                arrived = _barrier(counter, size, arrived)
-                for k in range(end - begin):
-                    _fill(column_sums[rank, k, 0], zero)
-                    _fill(column_sums[rank, k, 1], zero)
-                for i in range(low, high):
-                    grad_row = grads[i]
-                    row[:] = checkpoints[segment, i]
-                    for u in range(base, begin):
-                        t = update_step[u]
-                        _update_row(row, decay[u], gain[u] * states[t, b, i], states[t + 1, b])
-                    for u in range(begin, end):
-                        t, scale = update_step[u], gain[u] * states[update_step[u], b, i]
-                        _next_row(traces[u - begin + 1], traces[u - begin], decay[u], scale, states[t + 1, b])
-                    if step >= 0:
-                        x, product_trace = states[step, b, i], traces[end - begin]
-                        row_sums[MAX_PENDING, i] = _multiply_back_row(delta, weight[i], alpha[i], product_trace)
-                        _gradient_rows(grad_alpha[i], grad_row, x, delta, alpha[i], product_trace)
-                    for u in range(end - 1, begin - 1, -1):
-                        t, k = update_step[u], u - begin
-                        row_sums[k, i] = _sum_products(grad_row, states[t + 1, b])
-                        sums = column_sums[rank, k]
-                        _gradient_columns(sums[0], sums[1], grad_row, states[t, b, i], traces[k])
-                        _scale(grad_row, decay[u])
-                arrived = _barrier(counter, size, arrived)
-                if rank > 0:
-                    continue
-                if step >= 0:
-                    _add(grad_states[step, b], one, row_sums[MAX_PENDING])
-                for u in range(begin, end):
-                    sums = column_sums[0, u - begin]
-                    for other in range(1, size):
-                        _add(sums[0], one, column_sums[other, u - begin, 0])
-                        _add(sums[1], one, column_sums[other, u - begin, 1])
-                    t = update_step[u]
-                    grad_rate += _update_back(
-                        grad_states, states[t + 1, b], t, b, eta, count[t, b], oja,
-                        row_sums[u - begin], sums[0], sums[1],
+        segment = segments - 1
+        for p in range(passes - 1, -1, -1):
+            step, end = pass_step[p], pass_end[p]
+            begin = pass_end[p - 1] if p > 0 else 0
+            if p < segment_pass[segment]:
+                segment -= 1
+            if step < 0 and p == passes - 1 and not final_given:
+                continue
+            if rank == 0 and step >= 0:
+                _activate_back(delta, grad_states[step + 1, b], states[step + 1, b], clamped, step, b)
+            arrived = _barrier(counter, size, arrived)
+            for k in range(end - begin):
+                _fill(column_sums[rank, k, 0], zero)
+                _fill(column_sums[rank, k, 1], zero)
+            for i in range(low, high, ROWS):
+                for u in range(end - 1, begin - 1, -1):
+                    k = u - begin
+                    _back_rows(
+                        n, i, checkpoints, segment * n * n, segment_begin[segment], u, decay, scale, states,
+                        pre_at, post_at, grad_trace, grad_number * n * n,
+                        column_sums, (rank * MAX_PENDING + k) * 2 * n, row_sums, k,
+                        step >= 0 and u == end - 1, (max(step, 0) * batch + b) * n, weight, alpha, delta, grad_alpha,
                     )  # fmt: skip
+            arrived = _barrier(counter, size, arrived)
+            if rank > 0:
+                continue
+            if step >= 0:
+                _add(grad_states[step, b], one, row_sums[MAX_PENDING])
+            for u in range(max(begin, 1), end):
+                sums = column_sums[0, u - begin]
+                for other in range(1, size):
+                    _add(sums[0], one, column_sums[other, u - begin, 0])
+                    _add(sums[1], one, column_sums[other, u - begin, 1])
+                t = update_step[u]
+                grad_rate += _update_back(
+                    grad_states, states[t + 1, b], t, b, eta, count[t, b], oja,
+                    row_sums[u - begin], sums[0], sums[1],
+                )  # fmt: skip
         if rank == 0:
             grad_eta[b] = grad_rate
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _activate_back(delta, grad, x, clamped, t, b):
     """delta <- gradient by the argument of tanh (0 for clamped neurons); grad <- gradient by the input."""
     for j in range(x.shape[0]):
         delta[j] = grad[j] * (x.dtype.type(1) - x[j] * x[j])
     if clamped.shape[0] > 0:
-        for j in range(x.shape[0]):
+        for j in range(clamped.shape[2]):
             if clamped[t, b, j]:
                 delta[j] = 0
             else:
@@ -397,7 +494,7 @@ def _activate_back(delta, grad, x, clamped, t, b):
         grad[:] = delta
 
 
-@njit(nogil=True, error_model="numpy")
+@_part
 def _update_back(grad_states, post, t, b, eta, repeats, oja, by_pre, by_post, by_decay):
     """Spread the sums of an update's gradient over its states; returns the gradient of eta."""
     kind = post.dtype.type
