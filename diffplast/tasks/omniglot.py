@@ -126,9 +126,9 @@ class Network(nn.Module):
         super().__init__()
         layers, channels, side = [], 1, experiment.side
         while side > 1:
-            layers += [nn.Conv2d(channels, experiment.features, 3, stride=2), nn.Tanh()]
+            layers.append(nn.Conv2d(channels, experiment.features, 3, stride=2))
             channels, side = experiment.features, (side - 1) // 2
-        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.convolutions = nn.ModuleList(layers).to(memory_format=torch.channels_last)
         self.head = LSTMHead(experiment) if arm == "lstm" else PlasticHead(arm, experiment, settings)
         self.ways, self.bf16 = experiment.ways, settings.precision == "bf16"
 
@@ -140,9 +140,11 @@ class Network(nn.Module):
 
     def features(self, drawings: Tensor) -> Tensor:
         """drawings (..., side, side) -> (..., F), float32."""
-        with torch.autocast(drawings.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.convolutions(drawings.flatten(0, -3)[:, None])
-        return features.float().view(*drawings.shape[:-2], -1)
+        x = drawings.flatten(0, -3)[:, None]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            for convolution in self.convolutions:
+                x = torch.tanh_(convolution(x))  # in place: no second copy of the largest array
+        return x.float().view(*drawings.shape[:-2], -1)
 
 
 class Omniglot(Task[Experiment]):
