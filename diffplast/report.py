@@ -121,20 +121,19 @@ def machines(results: dict[str, TaskResults]) -> list[tuple[str, int]]:
         f"{m['processor']}, {m['device']}, {m['threads']} threads of {m['cores']} cores; Python {m['python']}, "
         f"PyTorch {m['torch']}; commit {m['commit']}"
         for m in (run.machine for result in results.values() for run in result.runs)
-        if m
     )
     return counts.most_common()
 
 
 def cost(scale: str, results: dict[str, TaskResults]) -> str:
     """What all runs took, in one sentence."""
-    costs = [run.machine for result in results.values() for run in result.runs if run.machine]
+    costs = [run.machine for result in results.values() for run in result.runs]
     total = sum(machine["seconds"] for machine in costs)
     where = " and ".join(
         f"{name} ({threads} threads)"
         for name, threads in dict.fromkeys((machine["processor"], machine["threads"]) for machine in costs)
     )
-    memory = max((machine["peak_memory_mb"] for machine in costs), default=0) / 1000
+    memory = max(machine["peak_memory_mb"] for machine in costs) / 1000
     return (
         f"Scale `{scale}`: {len(costs)} training runs took {duration(total)} in all, one after the other, on {where}; "
         f"none needed more than {memory:.1f} GB of memory."

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,8 @@ class RunResult:
     """What one run left.
 
     metrics: means over held-out episodes. curve: columns episode, metric, value, of training. machine: what it
-    cost, and where. data: provenance of its data set, or None. failure: why it ended without a result, or None;
-    then the others may be empty.
+    cost, and where. data: provenance of its data set, or None. failure: why training broke off, or None; the others
+    are then those of the last network that was still good.
     """
 
     run: Run
@@ -88,22 +87,15 @@ def read_run(run: Run, episodes: int, dataset: str | None) -> RunResult:
 
     Raises ResultsError.
     """
-    if (run.results / "failed.json").exists():
-        failure = _read(run, "failed.json", _json)["message"]
-        optional = {"curve.csv": pd.DataFrame({"episode": [], "metric": [], "value": []}), "run.json": {}}
-        curve, machine = (
-            _read(run, name, reader) if (run.results / name).exists() else optional[name]
-            for name, reader in (("curve.csv", _curve), ("run.json", _json))
-        )
-        return RunResult(run, {}, curve, machine, None, failure)
     metrics = _read(run, "metrics.json", _json)
+    failure = metrics.get("failure")
     return RunResult(
         run,
         metrics,
         _read(run, "curve.csv", _curve),
         _read(run, "run.json", _json),
         _read(run, "data.json", _json) if dataset is not None else None,
-        failure=None,
+        failure=None if failure is None else f"{run.arm}, seed {run.seed}: {failure}",
         stopped=metrics["train_episodes"] < episodes,
     )
 
@@ -143,11 +135,11 @@ class TaskResults:
         return self.kind.arms[arm]
 
     def finished(self, arm: str) -> list[RunResult]:
-        """Runs of an arm that have a result, by seed."""
+        """Runs of an arm that did not break off, by seed: those that figures, claims and report count."""
         return [result for result in self.runs if result.run.arm == arm and result.failure is None]
 
     def failed(self, arm: str) -> list[RunResult]:
-        """Runs of an arm that have none, by seed."""
+        """Runs of an arm that broke off, by seed."""
         return [result for result in self.runs if result.run.arm == arm and result.failure is not None]
 
     def values(self, arm: str) -> np.ndarray:
@@ -159,23 +151,25 @@ class TaskResults:
         stop = self.settings.stop_below
         return [result.first_below(self.metric, threshold, stop) for result in self.finished(arm)]
 
+    def curve(self, result: RunResult) -> tuple[np.ndarray, np.ndarray]:
+        """Training curve of one run: episodes and values of the metric."""
+        rows = result.curve[result.curve["metric"] == self.metric]
+        return rows["episode"].to_numpy(), rows["value"].to_numpy()
+
     def curves(self, arm: str) -> pd.DataFrame:
-        """Training curves of the metric: one row an episode count, one column a seed.
+        """Training curves of the metric: one row an episode count, one column a finished run.
 
         A run that ended before the others keeps its last value.
         """
-        series = {}
-        for result in self.finished(arm):
-            rows = result.curve[result.curve["metric"] == self.metric]
-            series[result.run.seed] = (rows["episode"].to_numpy(), rows["value"].to_numpy())
+        series = {result.run.seed: self.curve(result) for result in self.finished(arm)}
         episodes = np.unique(np.concatenate([[], *(episode for episode, _ in series.values())])).astype(int)
         columns = {seed: np.interp(episodes, *points) for seed, points in series.items()}
         return pd.DataFrame(columns, index=pd.Index(episodes, name="episode"))
 
-    @cached_property
+    @property
     def data(self) -> dict | None:
-        """Provenance of the data set, as the first finished run has it."""
-        return next((result.data for result in self.runs if result.data is not None), None)
+        """Provenance of the data set, as the first run has it; None where the task needs none."""
+        return self.runs[0].data
 
 
 def read(name: str, scale: str, checked: BaseModel) -> TaskResults:

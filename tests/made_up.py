@@ -79,7 +79,7 @@ class Tree:
         )
         curve.to_csv(folder / "curve.csv", index=False)
         test = getattr(block.test, self.scale).episodes
-        metrics = {"train_episodes": cap, "test_episodes": test, metric: float(values[-1]) * 1.02}
+        metrics = {"train_episodes": cap, "failure": None, "test_episodes": test, metric: float(values[-1]) * 1.02}
         write_json(folder / "metrics.json", metrics | {f"{metric}_sem": abs(float(values[-1])) * 0.01})
         machine = {
             "seconds": 61.5, "peak_memory_mb": 480.0, "threads": 2, "device": "cpu", "processor": "A processor",
@@ -143,7 +143,7 @@ class Tree:
             rewards.append(reward)
         return path, rewards
 
-    def change(self, run: Run, **metrics: float) -> None:
+    def change(self, run: Run, **metrics: float | str) -> None:
         """Change numbers in a run's metrics.json."""
         path = self.folder / run.results / "metrics.json"
         write_json(path, json.loads(path.read_text()) | metrics)
@@ -162,11 +162,8 @@ class Tree:
         self.change(run, train_episodes=max(points))
 
     def fail(self, run: Run) -> None:
-        """Replace a run's results by the record of its failure."""
-        folder = self.folder / run.results
-        shutil.rmtree(folder)
-        folder.mkdir()
-        write_json(folder / "failed.json", {"message": f"{run}, episode 300: the loss is not finite", "episode": 300})
+        """Record that a run's training broke off."""
+        self.change(run, failure="after episode 300 the loss (nan) is not finite", train_episodes=300)
 
 
 def run_script(script: str, *arguments: str) -> int | str:

@@ -103,13 +103,12 @@ def test_a_changed_result_file_changes_claims_and_page(tree):
 
 def test_a_failed_run_is_on_the_page(tree):
     run_failed = tree.runs("omniglot", "lstm")[1]
-    kept = {path.name: path.read_bytes() for path in run_failed.results.iterdir()}
+    kept = (run_failed.results / "metrics.json").read_text()
     tree.fail(run_failed)
     page, _ = written(tree)
-    (run_failed.results / "failed.json").unlink()
-    for name, content in kept.items():
-        (run_failed.results / name).write_bytes(content)
-    assert page.count("failed: omniglot smoke lstm seed 1, episode 300: the loss is not finite") == 2
+    (run_failed.results / "metrics.json").write_text(kept)
+    assert "failed: lstm, seed 1: after episode 300 the loss (nan) is not finite" in page
+    assert page.count(", failed</td>") == 1
 
 
 def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, capsys):

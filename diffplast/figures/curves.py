@@ -30,7 +30,8 @@ def finding(results: TaskResults) -> str:
 def draw_curves(axes: Axes, results: TaskResults) -> list[Line2D]:
     """Draw the curves of all arms with their spread, and a mark for each arm on held-out episodes.
 
-    Returns the lines for a legend. Arms with fewer than three seeds show each seed as a thin line.
+    Returns the lines for a legend. Arms with fewer than three seeds show each seed as a thin line; a
+    run that broke off is a thin line that ends in a cross.
     """
     lines = []
     log_episodes = results.name in LOG_EPISODES
@@ -41,6 +42,10 @@ def draw_curves(axes: Axes, results: TaskResults) -> list[Line2D]:
         label = results.label(arm)
         if failed:
             label += f" ({failed} of {failed + len(results.finished(arm))} runs failed)"
+        for result in results.failed(arm):
+            episodes, values = results.curve(result)
+            axes.plot(episodes, values, color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)
+            axes.plot(episodes[-1:], values[-1:], "x", color=look["color"], markersize=5, zorder=4)
         curves = results.curves(arm)
         if curves.empty:
             lines.append(Line2D([], [], label=label, **look))

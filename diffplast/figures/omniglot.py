@@ -18,7 +18,12 @@ def beside_published(results: TaskResults) -> tuple[Figure, str]:
         values = results.values(arm)
         colour = style.arm_style(arm, results.arms)["color"]
         if len(values):
-            rows.append((results.label(arm), *summary.band(values), summary.spread(results.metric, values), colour))
+            middle, low, high = summary.band(values)
+            text = f"{summary.show(results.metric, middle)}"
+            if len(values) > 1:
+                text += f" ({summary.bare(results.metric, low)}–{summary.bare(results.metric, high)})"
+            label = f"{results.label(arm)}, {summary.seeds(len(values))}"
+            rows.append((label, middle, low, high, text, colour))
         else:
             rows.append((results.label(arm), None, None, None, "no finished run", colour))
     ours = len(rows)
@@ -40,7 +45,7 @@ def beside_published(results: TaskResults) -> tuple[Figure, str]:
             axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
             axes.plot(value, place, "o" if place > -ours else "D", color=colour, markersize=3.6)
         # Beside the dot, on the side with more room.
-        left = value is not None and value > 0.64
+        left = value is not None and value > 0.55
         axes.annotate(
             text, ((low if left else high) if value is not None else chance, place), xytext=(-6 if left else 6, 0),
             textcoords="offset points", ha="right" if left else "left", va="center", fontsize=6.5,

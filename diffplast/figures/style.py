@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 WIDTH = 3.5
 """Width of a figure in inches: one column of a two-column page."""
@@ -73,11 +74,20 @@ def title(figure: Figure, text: str, width: int = 52) -> None:
     figure.suptitle("\n".join(lines), x=0.01, ha="left", weight="bold")
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out and fix its places to five decimals: the solver's last bits differ from one time to the next."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(5)))
+
+
 def save(figure: Figure, description: str, path: Path) -> None:
     """Write path.png and path.svg; the same figure gives the same bytes.
 
     description: the figure in words, for those who do not see it; it is kept in both files.
     """
+    settle(figure)
     heading = figure.get_suptitle().replace("\n", " ")
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"Title": heading, "Description": description}
