@@ -32,7 +32,40 @@ def resized(tensor, length):
     return longer
 
 
-def attach(recording, inputs, weight, alpha, eta, state):
+def attach(recording, inputs, weight, alpha, eta, x, trace):
     """The results of a recording, differentiable: (outputs, (x, trace))."""
-    outputs, x, trace = Recurrence.apply(inputs, weight, alpha, eta, *state, recording)
+    outputs, x, trace = Recurrence.apply(inputs, weight, alpha, eta, x, trace, recording)
+    return outputs, (x, trace)
+
+
+class Replay(torch.autograd.Function):
+    """Attaches a graph recorded from leaves of its own to the tensors whose values the leaves have."""
+
+    @staticmethod
+    def forward(ctx, record, inputs, *tensors):
+        ctx.record = record
+        ctx.set_materialize_grads(False)
+        _, _, results = record
+        return tuple(None if result is None else result.detach().clone() for result in results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads):
+        steps, leaves, results = ctx.record
+        given = [(result, grad) for result, grad in zip(results, grads, strict=True) if grad is not None]
+        wanted = [*steps, *(leaf for leaf in leaves if leaf is not None)]
+        roots, cotangents = zip(*given, strict=True)
+        found = torch.autograd.grad(roots, wanted, cotangents, retain_graph=True, materialize_grads=True)
+        others = iter(found[len(steps) :])
+        return None, torch.stack(found[: len(steps)]), *(None if leaf is None else next(others) for leaf in leaves)
+
+
+def replay(steps, leaves, outputs, x, trace, inputs, tensors):
+    """The results of a recorded graph, differentiable by `inputs` and `tensors`: (outputs, (x, trace)).
+
+    steps: T leaves, the inputs. leaves: those of `tensors`, in their order, None for None. outputs: T tensors.
+    """
+    with torch.enable_grad():
+        results = torch.stack(outputs), x, trace
+    outputs, x, trace = Replay.apply((steps, leaves, results), inputs, *tensors)
     return outputs, (x, trace)

@@ -148,8 +148,9 @@ class FusedRecording:
         def member(rank):
             team, rank = divmod(rank, size)
             kernels.backward(
-                team, teams, size, rank, counters[team], *fixed, self.eta, self.oja, trace, final_given, most, *work[team]
-            )
+                team, teams, size, rank, counters[team], *fixed, self.eta, self.oja,
+                trace, final_given, most, *work[team],
+            )  # fmt: skip
 
         run_team(teams * size, member)
         grad_states = grad_states[..., :n]

@@ -251,18 +251,14 @@ def _back_rows(
         g2, g3 = load(grad_trace, grad_at + row2 + j), load(grad_trace, grad_at + row3 + j)
         if multiply:
             d = load(delta, j)
-            back0, g0 = _product_back(
-                back0, g0, _updated(h0, c, spread(scale, u * n + i), post), x0, d, row0 + j, weight, alpha, grad_alpha
-            )
-            back1, g1 = _product_back(
-                back1, g1, _updated(h1, c, spread(scale, u * n + i + 1), post), x1, d, row1 + j, weight, alpha, grad_alpha
-            )
-            back2, g2 = _product_back(
-                back2, g2, _updated(h2, c, spread(scale, u * n + i + 2), post), x2, d, row2 + j, weight, alpha, grad_alpha
-            )
-            back3, g3 = _product_back(
-                back3, g3, _updated(h3, c, spread(scale, u * n + i + 3), post), x3, d, row3 + j, weight, alpha, grad_alpha
-            )
+            h = _updated(h0, c, spread(scale, u * n + i), post)
+            back0, g0 = _product_back(back0, g0, h, x0, d, row0 + j, weight, alpha, grad_alpha)
+            h = _updated(h1, c, spread(scale, u * n + i + 1), post)
+            back1, g1 = _product_back(back1, g1, h, x1, d, row1 + j, weight, alpha, grad_alpha)
+            h = _updated(h2, c, spread(scale, u * n + i + 2), post)
+            back2, g2 = _product_back(back2, g2, h, x2, d, row2 + j, weight, alpha, grad_alpha)
+            h = _updated(h3, c, spread(scale, u * n + i + 3), post)
+            back3, g3 = _product_back(back3, g3, h, x3, d, row3 + j, weight, alpha, grad_alpha)
         by_pre0, by_pre1 = times_plus(g0, post, by_pre0), times_plus(g1, post, by_pre1)
         by_pre2, by_pre3 = times_plus(g2, post, by_pre2), times_plus(g3, post, by_pre3)
         sums = load(column_sums, columns_at + j)

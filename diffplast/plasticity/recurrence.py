@@ -3,122 +3,124 @@
 import torch
 
 from .dense import DenseRecording
-from .function import attach
+from .function import attach, replay
 from .fused import FusedRecording
+from .lowrank import LowRank, lowrank
 from .naive import naive, naive_step
 
+RULES = ("hebb", "oja")
 BACKENDS = ("auto", "naive", "fused", "lowrank")
 
 
-def _expect(name, tensor, shape, like):
-    """Raise ValueError unless the tensor has that shape, and the dtype and device of `like`."""
-    if tuple(tensor.shape) != tuple(shape):
-        raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(tensor.shape)}")
-    if tensor.dtype != like.dtype or tensor.device != like.device:
-        raise ValueError(
-            f"{name}: expected {like.dtype} on {like.device}, as weight, got {tensor.dtype} on {tensor.device}"
-        )
-
-
-def _checked_parameters(weight, alpha, eta, rule, backend):
-    if rule not in ("hebb", "oja"):
-        raise ValueError(f'rule: expected "hebb" or "oja", got {rule!r}')
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
-    if weight.ndim != 2 or weight.shape[0] != weight.shape[1] or not weight.is_floating_point():
-        raise ValueError(f"weight: expected a floating-point matrix (N, N), got {weight.dtype} {tuple(weight.shape)}")
-    if alpha is not None and alpha.ndim != 0:
-        _expect("alpha", alpha, weight.shape, weight)
-    if alpha is not None:
-        _expect("eta", eta, (), weight)
-
-
-def _checked_state(state, weight, alpha, batch):
-    """The initial state as (x, trace); trace None: zeros, or no plasticity."""
-    n = weight.shape[0]
-    if state is None:
-        return weight.new_zeros(batch, n), None
-    x, trace = state
-    _expect("state[0]", x, (batch, n), weight)
-    if alpha is None:
-        return x, None
-    if trace is not None:
-        _expect("state[1]", trace, (batch, n, n), weight)
-    return x, trace
-
-
-def _choose(backend, weight):
-    """The implementation for "auto"; ValueError where the one asked for cannot serve."""
-    compiled = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
-    if backend == "auto":
-        return "fused" if compiled else "naive"
-    if backend == "fused" and not compiled:
-        raise ValueError(
-            f'backend "fused" runs on the CPU in float32 or float64, got {weight.dtype} on {weight.device}: '
-            'use backend "lowrank" or "naive"'
-        )
-    return backend
-
-
-def _record(capacity, weight, alpha, eta, rule, state, clamped=None):
-    x, trace = state
-    if alpha is None:
-        return DenseRecording(capacity, weight, x, clamped)
-    return FusedRecording(capacity, weight, alpha, eta, rule, x, trace, clamped)
-
-
 def plastic_rnn(inputs, weight, alpha, eta, clamped=None, rule="hebb", state=None, backend="auto"):
-    """Run the plastic recurrence over an episode."""
-    _checked_parameters(weight, alpha, eta, rule, backend)
+    """Run the plastic recurrence over an episode.
+
+    x(t) = tanh(x(t-1) (W + alpha * H(t)) + inputs(t)); a clamped neuron's x(t) is its input instead. Then the trace:
+    H(t+1) = (1 - eta) H(t) + eta x(t-1)^T x(t) ("hebb") or H(t) + eta x(t) (x(t-1) - x(t) H(t)) ("oja"), rows being
+    presynaptic: equations 1 to 3 of Miconi, Clune and Stanley (ICML 2018). All numbers are dimensionless.
+
+    Args:
+        inputs: (T, B, N), the value of a clamped neuron, the additive input of a free one.
+        weight: (N, N), from row to column.
+        alpha: (N, N); or a 0-d tensor, shared by all connections; or None for no plasticity.
+        eta: 0-d tensor, the rate of the trace. Not used if alpha is None.
+        clamped: bool (T, B, N); None: no neuron is clamped.
+        rule: "hebb" or "oja".
+        state: (x (B, N), trace (B, N, N)) to start from; None: zeros. The trace is None if alpha is.
+        backend: "naive", the loop with autograd; "fused", compiled, CPU; "lowrank", matrix products only; or "auto".
+
+    Returns:
+        outputs (T, B, N) and the state (x, trace) after the last step, differentiable once by every tensor given.
+
+    Raises:
+        ValueError: an argument has a wrong shape, dtype, device or value, or the backend cannot serve it.
+    """
+    _check_parameters(weight, alpha, eta, rule, backend)
     n = weight.shape[0]
-    if inputs.ndim != 3 or len(inputs) == 0 or inputs.shape[2] != n:
-        raise ValueError(f"inputs: expected shape (T, B, {n}) with T > 0, got {tuple(inputs.shape)}")
+    if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != n:
+        raise ValueError(f"inputs: expected shape (T, B, {n}), T and B at least 1, got {tuple(inputs.shape)}")
     _expect("inputs", inputs, inputs.shape, weight)
-    if clamped is not None and (clamped.shape != inputs.shape or clamped.dtype != torch.bool):
-        raise ValueError(
-            f"clamped: expected bool {tuple(inputs.shape)}, as inputs, got {clamped.dtype} {tuple(clamped.shape)}"
-        )
-    state = _checked_state(state, weight, alpha, inputs.shape[1])
-    if _choose(backend, weight) == "fused":
-        if alpha is not None and alpha.ndim == 0:
-            alpha = alpha.expand(n, n)
-        recording = _record(len(inputs), weight, alpha, eta, rule, state, clamped)
-        recording.states[1:] = inputs.detach()
-        recording.run(0, len(inputs), finish=True)
-        return attach(recording, inputs, weight, alpha, eta, state)
-    x, trace = state
-    if trace is None and alpha is not None:
-        trace = weight.new_zeros(inputs.shape[1], n, n)
-    return naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
+    if clamped is not None:
+        _expect("clamped", clamped, inputs.shape, weight, torch.bool)
+    x, trace = _checked_state(state, weight, alpha, inputs.shape[1])
+    backend = _choose(backend, weight, alpha, len(inputs))
+    if backend == "naive":
+        return naive(inputs, weight, alpha, eta, clamped, rule, (x, _given(trace, weight, alpha, len(x))))
+    if backend == "lowrank":
+        return lowrank(inputs, weight, _full(alpha, weight), eta, clamped, rule, (x, trace))
+    alpha = _full(alpha, weight)
+    recording = _recording(len(inputs), weight, alpha, eta, rule, x, trace, clamped)
+    recording.states[1:] = inputs.detach()
+    recording.run(0, len(inputs), finish=True)
+    return attach(recording, inputs, weight, alpha, eta, x, trace)
 
 
 class PlasticRollout:
-    """The recurrence one step at a time, for an agent that acts between steps."""
+    """The recurrence one step at a time, for an agent that acts between steps; no neuron is clamped.
+
+    Call `step` for every time step, then `outputs` once: what was computed while acting is the forward pass of
+    training, and is not computed again.
+
+    Args:
+        weight, alpha, eta, rule, state, backend: as `plastic_rnn` takes them.
+        batch: how many episodes run side by side, B.
+
+    Raises:
+        ValueError: as `plastic_rnn` does.
+    """
 
     def __init__(self, weight, alpha, eta, batch, rule="hebb", state=None, backend="auto"):
-        _checked_parameters(weight, alpha, eta, rule, backend)
-        state = _checked_state(state, weight, alpha, batch)
-        if _choose(backend, weight) == "fused":
-            self._implementation = _Recorded(weight, alpha, eta, rule, state)
+        _check_parameters(weight, alpha, eta, rule, backend)
+        x, trace = _checked_state(state, weight, alpha, batch)
+        backend = _choose(backend, weight, alpha)
+        self._weight, self._shape, self._steps, self._done = weight, tuple(x.shape), 0, False
+        if backend in ("naive", "lowrank"):
+            trace = _given(trace, weight, alpha, batch)
+            self._episode = _Graph(backend, weight, alpha, eta, rule, x, trace)
         else:
-            self._implementation = _Graph(weight, alpha, eta, rule, state)
+            self._episode = _Recorded(weight, _full(alpha, weight), eta, rule, x, trace)
 
     def step(self, inputs):
-        """inputs (B, N) -> x (B, N), detached."""
-        return self._implementation.step(inputs.detach())
+        """Advance by one step: inputs (B, N) -> x (B, N), without gradient.
+
+        Raises:
+            ValueError: inputs has a wrong shape, dtype or device.
+            RuntimeError: `outputs` was called before.
+        """
+        _expect("inputs", inputs, self._shape, self._weight)
+        self._open()
+        self._steps += 1
+        return self._episode.step(inputs.detach())
 
     def outputs(self, inputs):
-        """inputs (T, B, N), the same values as given to `step` -> (outputs (T, B, N), (x, trace)), differentiable."""
-        return self._implementation.outputs(inputs)
+        """The recorded episode: inputs (T, B, N) -> (outputs (T, B, N), (x (B, N), trace (B, N, N))).
+
+        `inputs` are the values given to `step`, as one differentiable tensor, equal to them up to rounding. The
+        results are differentiable by it and by the weight, alpha, eta and state given at the start.
+
+        Raises:
+            ValueError: inputs has a wrong shape, dtype or device.
+            RuntimeError: `outputs` was called before, or `step` was not.
+        """
+        self._open()
+        if self._steps == 0:
+            raise RuntimeError("PlasticRollout.outputs: call step first")
+        _expect("inputs", inputs, (self._steps, *self._shape), self._weight)
+        self._done = True
+        return self._episode.outputs(inputs)
+
+    def _open(self):
+        if self._done:
+            raise RuntimeError("PlasticRollout: outputs was called, so start a new roll-out from its state")
 
 
 class _Recorded:
-    def __init__(self, weight, alpha, eta, rule, state):
-        if alpha is not None and alpha.ndim == 0:
-            alpha = alpha.expand_as(weight)
-        self._tensors = weight, alpha, eta, state
+    """A roll-out of an implementation that records its states."""
+
+    def __init__(self, weight, alpha, eta, rule, x, trace):
+        self._tensors = weight, alpha, eta, x, trace
         self._capacity, self._steps = 64, 0
-        self._recording = _record(self._capacity, weight, alpha, eta, rule, state)
+        self._recording = _recording(self._capacity, weight, alpha, eta, rule, x, trace)
 
     def step(self, inputs):
         if self._steps == self._capacity:
@@ -132,28 +134,113 @@ class _Recorded:
     def outputs(self, inputs):
         self._recording.resize(self._steps)
         self._recording.run(self._steps, self._steps, finish=True)
-        weight, alpha, eta, state = self._tensors
-        return attach(self._recording, inputs, weight, alpha, eta, state)
+        return attach(self._recording, inputs, *self._tensors)
 
 
 class _Graph:
-    """Any implementation with autograd: each step's graph is kept, and walked once in the backward pass."""
+    """A roll-out of an implementation with autograd: it keeps the graph of its steps, from leaves of its own."""
 
-    def __init__(self, weight, alpha, eta, rule, state):
-        self._parameters = weight, alpha, eta
-        self._rule = rule
-        x, trace = state
-        if trace is None and alpha is not None:
-            trace = weight.new_zeros(len(x), *weight.shape)
+    def __init__(self, backend, weight, alpha, eta, rule, x, trace):
+        self._tensors = weight, alpha, eta, x, trace
+        self._leaves = [None if tensor is None else _leaf(tensor) for tensor in self._tensors]
+        weight, alpha, eta, x, trace = self._leaves
+        self._rule, self._lowrank = rule, None
+        if backend == "lowrank" and alpha is not None:
+            self._lowrank = LowRank(weight, alpha.expand_as(weight), eta, rule, x, trace)
         self._state = x, trace
-        self._outputs = []
+        self._inputs, self._outputs = [], []
 
+    @torch.enable_grad()
     def step(self, inputs):
-        x, trace = self._state
-        weight, alpha, eta = self._parameters
-        self._state = naive_step(x, trace, inputs, weight, alpha, eta, None, self._rule)
+        self._inputs.append(_leaf(inputs))
+        if self._lowrank is None:
+            weight, alpha, eta = self._leaves[:3]
+            self._state = naive_step(*self._state, self._inputs[-1], weight, alpha, eta, None, self._rule)
+        else:
+            self._state = self._lowrank.step(self._inputs[-1]), None
         self._outputs.append(self._state[0])
         return self._state[0].detach()
 
     def outputs(self, inputs):
-        return torch.stack(self._outputs), self._state
+        with torch.enable_grad():
+            x, trace = self._state if self._lowrank is None else (self._lowrank.x, self._lowrank.trace)
+        return replay(self._inputs, self._leaves, self._outputs, x, trace, inputs, self._tensors)
+
+
+def _expect(name, tensor, shape, like, dtype=None):
+    """Raise ValueError unless the tensor has that shape, that dtype (None: of `like`) and the device of `like`."""
+    dtype = dtype or like.dtype
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(tensor.shape)}")
+    if tensor.dtype != dtype or tensor.device != like.device:
+        raise ValueError(f"{name}: expected {dtype} on {like.device}, got {tensor.dtype} on {tensor.device}")
+
+
+def _check_parameters(weight, alpha, eta, rule, backend):
+    if rule not in RULES:
+        raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    if weight.ndim != 2 or weight.shape[0] != weight.shape[1] or not weight.is_floating_point():
+        raise ValueError(f"weight: expected a floating-point matrix (N, N), got {weight.dtype} {tuple(weight.shape)}")
+    if alpha is not None:
+        _expect("alpha", alpha, weight.shape if alpha.ndim else (), weight)
+        _expect("eta", eta, (), weight)
+
+
+def _checked_state(state, weight, alpha, batch):
+    """The initial state as (x, trace); a trace of None stands for zeros, or for no plasticity."""
+    n = weight.shape[0]
+    if state is None:
+        return weight.new_zeros(batch, n), None
+    x, trace = state
+    _expect("state[0]", x, (batch, n), weight)
+    if (trace is None) != (alpha is None):
+        raise ValueError("state[1]: expected a trace (B, N, N) exactly where alpha is not None")
+    if trace is not None:
+        _expect("state[1]", trace, (batch, n, n), weight)
+    return x, trace
+
+
+def _given(trace, weight, alpha, batch):
+    """The trace, or zeros in its place."""
+    return weight.new_zeros(batch, *weight.shape) if trace is None and alpha is not None else trace
+
+
+def _full(alpha, weight):
+    """A shared alpha as a matrix: autograd sums its gradient."""
+    return alpha.expand_as(weight) if alpha is not None and alpha.ndim == 0 else alpha
+
+
+def _choose(backend, weight, alpha, steps=None):
+    """The implementation: "naive", "lowrank", "fused", or "dense" where there is no plasticity.
+
+    On the CPU the compiled loops win at every size, rule and batch that was measured (benchmarks/recurrence.py).
+    Elsewhere autograd keeps some 5 N^2 numbers a step of the loop and 3 N for each earlier update of the low-rank
+    form, which also has fewer and larger operations: it is chosen for episodes of fewer than N steps.
+    """
+    compiled = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    if backend == "fused" and alpha is not None and not compiled:
+        raise ValueError(
+            f'backend "fused" runs on the CPU in float32 or float64, got {weight.dtype} on {weight.device}: '
+            'use "lowrank", "naive" or "auto"'
+        )
+    if backend == "naive":
+        return "naive"
+    if alpha is None:
+        return "dense"
+    if backend == "auto":
+        if compiled:
+            return "fused"
+        return "lowrank" if steps is not None and steps < len(weight) else "naive"
+    return backend
+
+
+def _recording(capacity, weight, alpha, eta, rule, x, trace, clamped=None):
+    if alpha is None:
+        return DenseRecording(capacity, weight, x, clamped)
+    return FusedRecording(capacity, weight, alpha, eta, rule, x, trace, clamped)
+
+
+def _leaf(tensor):
+    return tensor.detach().clone().requires_grad_()
