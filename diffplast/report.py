@@ -135,7 +135,7 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
     )
     memory = max(machine["peak_memory_mb"] for machine in costs) / 1000
     return (
-        f"Scale `{scale}`: {len(costs)} training runs took {duration(total)} in all, one after the other, on {where}; "
+        f"Scale {scale}: {len(costs)} training runs took {duration(total)} in all, one after the other, on {where}; "
         f"none needed more than {memory:.1f} GB of memory."
     )
 

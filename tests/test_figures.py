@@ -84,7 +84,7 @@ def test_failed_runs_are_shown(make_tree, task):
     assert b"no finished run" in made[f"{task}.svg"]
     assert all(made.values())
     labels = [line.get_label() for line in curves.draw_curves(_axes(), tree.read(task))]
-    assert labels[0].endswith("(2 of 2 runs failed)") and labels[1].endswith("(1 of 2 runs failed)")
+    assert labels[0].endswith("(2/2 failed)") and labels[1].endswith("(1/2 failed)")
 
 
 def _axes():

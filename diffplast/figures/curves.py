@@ -21,8 +21,8 @@ def finding(results: TaskResults) -> str:
     parts = []
     for arm in results.arms:
         values = results.values(arm)
-        shown = summary.show(results.metric, np.median(values)) if len(values) else "failed"
-        parts.append(f"{shown} {results.label(arm)}")
+        label = results.label(arm)
+        parts.append(f"{summary.show(results.metric, np.median(values))} {label}" if len(values) else f"{label} failed")
     text = f"{results.measure.label} on unseen episodes: {', '.join(parts)}"
     return text[0].upper() + text[1:]
 
@@ -41,7 +41,7 @@ def draw_curves(axes: Axes, results: TaskResults) -> list[Line2D]:
         failed = len(results.failed(arm))
         label = results.label(arm)
         if failed:
-            label += f" ({failed} of {failed + len(results.finished(arm))} runs failed)"
+            label += f" ({failed}/{failed + len(results.finished(arm))} failed)"
         for result in results.failed(arm):
             episodes, values = results.curve(result)
             axes.plot(episodes, values, color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)
@@ -125,7 +125,7 @@ def learning_curves(
         )
     figure.legend(
         handles=[*lines, unseen_mark()], loc="outside lower center", ncols=2 if len(lines) < 4 else 3, handlelength=2.4,
-        columnspacing=1.5, labelspacing=0.3,
+        columnspacing=1.0, labelspacing=0.3, handletextpad=0.5,
     )
     style.title(figure, heading or finding(results))
     return figure, describe(results)
