@@ -19,7 +19,8 @@ class Experiment(Strict):
 
     ways: characters of an episode. shots: labelled drawings of each. side: of a drawing, in pixels. features: of
     every convolution, and inputs of the head. label_strength: of a label's input to its output.
-    init_weight: standard deviation of the head's initial weights. lstm_hidden: size of the LSTM head's state.
+    init_weight: standard deviation of the head's initial weights. init_alpha: its plasticity coefficients start
+    uniform in [0, init_alpha). eta: the trace's initial rate. lstm_hidden: size of the LSTM head's state.
     """
 
     ways: Positive
@@ -28,23 +29,22 @@ class Experiment(Strict):
     features: Positive
     label_strength: Rate
     init_weight: Rate
+    init_alpha: Rate
+    eta: Rate
     lstm_hidden: Positive
 
 
 class Settings(BaseSettings):
-    """Two start values of the head, and how drawings are put through the network.
+    """How drawings are put through the network.
 
     An episode is one drawing that is tested. What is presented before it does not depend on it, so `queries` of
     them share one presentation in training: a batch is batch / queries presentations with `queries` tested drawings
     each. 1 is the paper's way, and what evaluation always does.
 
-    init_alpha: the plasticity coefficients start uniform in [0, init_alpha). eta: the trace's initial rate.
     precision: of the convolutions; the head is float32 in either case.
     """
 
     queries: Positive
-    init_alpha: Rate
-    eta: Rate
     precision: Literal["float32", "bf16"]
 
     @model_validator(mode="after")
@@ -74,15 +74,15 @@ class PlasticHead(nn.Module):
     plasticity: "plastic", "homogeneous" (one coefficient for all connections) or "nonplastic".
     """
 
-    def __init__(self, plasticity: str, experiment: Experiment, settings: Settings):
+    def __init__(self, plasticity: str, experiment: Experiment):
         super().__init__()
         shape = experiment.features, experiment.ways
         self.label_strength = experiment.label_strength
         self.weight = nn.Parameter(experiment.init_weight * torch.randn(shape))
         self.alpha = self.eta = None
         if plasticity != "nonplastic":
-            self.alpha = nn.Parameter(settings.init_alpha * torch.rand(shape if plasticity == "plastic" else ()))
-            self.eta = nn.Parameter(torch.tensor(settings.eta))
+            self.alpha = nn.Parameter(experiment.init_alpha * torch.rand(shape if plasticity == "plastic" else ()))
+            self.eta = nn.Parameter(torch.tensor(experiment.eta))
 
     def forward(self, shown: Tensor, label: Tensor, tested: Tensor) -> Tensor:
         """shown (P, S, F), label (P, S, ways) one-hot, tested (P, Q, F) -> probabilities (P, Q, ways).
@@ -122,15 +122,15 @@ class LSTMHead(nn.Module):
 class Network(nn.Module):
     """Convolutions (3 × 3, stride 2, tanh) down to one pixel, and the head of the arm."""
 
-    def __init__(self, arm: str, experiment: Experiment, settings: Settings):
+    def __init__(self, arm: str, experiment: Experiment, precision: str):
         super().__init__()
         layers, channels, side = [], 1, experiment.side
         while side > 1:
             layers.append(nn.Conv2d(channels, experiment.features, 3, stride=2))
             channels, side = experiment.features, (side - 1) // 2
         self.convolutions = nn.ModuleList(layers).to(memory_format=torch.channels_last)
-        self.head = LSTMHead(experiment) if arm == "lstm" else PlasticHead(arm, experiment, settings)
-        self.ways, self.bf16 = experiment.ways, settings.precision == "bf16"
+        self.head = LSTMHead(experiment) if arm == "lstm" else PlasticHead(arm, experiment)
+        self.ways, self.bf16 = experiment.ways, precision == "bf16"
 
     def forward(self, shown: Tensor, label: Tensor, tested: Tensor) -> Tensor:
         """Drawings and labels as in Episodes -> probabilities (P, Q, ways). All drawings pass in one batch."""
@@ -179,7 +179,7 @@ class Omniglot(Task[Experiment]):
 
     def network(self) -> nn.Module:
         """See Network."""
-        return Network(self.arm, self.experiment, self.settings).to(self.device)
+        return Network(self.arm, self.experiment, self.settings.precision).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
         """Characters of the split, the turn of each, the drawings, the order of presentation and what is tested.
