@@ -156,6 +156,7 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
     content = yaml.load(path.read_text())
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
@@ -165,7 +166,7 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
             place = place.get(parent) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict) or last not in place:
             raise ParamsError(f"{assignment!r}: not of the form key=value with a key of {path}")
-        place[last] = YAML(typ="safe").load(value)
+        place[last] = yaml.load(value)
     check(content, path=path)
     with path.open("w") as file:
         yaml.dump(content, file)

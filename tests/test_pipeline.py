@@ -37,7 +37,7 @@ class Clone:
     def run(self, *command: str) -> str:
         """Output of a command in the copy; an error is shown with what it printed."""
         binaries = Path(sys.executable).parent
-        environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+        environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.folder)}
         result = subprocess.run(
             [str(part) for part in command], cwd=self.folder, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
