@@ -93,7 +93,8 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         axes.set_title(label)
         axes.set(xlabel="to pixel", xticks=[0, side**2], yticks=[0, side**2])
         bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02, extend="both")
-        bar.ax.locator_params(nbins=3)
+        bar.ax.locator_params(nbins=2)
+        bar.ax.xaxis.set_major_formatter("{x:g}")
         bar.outline.set_linewidth(0.4)
         if name == "weight":
             axes.set_ylabel("from pixel", labelpad=-8)
