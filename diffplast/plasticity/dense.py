@@ -12,8 +12,8 @@ class DenseRecording:
 
     def __init__(self, capacity, weight, x, clamped=None):
         self.weight = weight.detach()
-        self.states = weight.new_empty(capacity + 1, *x.shape)
-        self.states[0] = x
+        self.states = self.weight.new_empty(capacity + 1, *x.shape)
+        self.states[0] = x.detach()
         self.clamped = clamped
         self.product = [True] * capacity if clamped is None else (~clamped).flatten(1).any(1).tolist()
 

@@ -24,10 +24,10 @@ class Recurrence(torch.autograd.Function):
 
 
 def resized(tensor, length):
-    """The tensor with another length along its first axis, its values kept as far as they fit."""
+    """The tensor with another length along its first axis: shortened, or zeros added."""
     if length <= len(tensor):
         return tensor[:length]
-    longer = tensor.new_empty(length, *tensor.shape[1:])
+    longer = tensor.new_zeros(length, *tensor.shape[1:])
     longer[: len(tensor)] = tensor
     return longer
 
