@@ -40,4 +40,4 @@ def thin(curve: pd.DataFrame, points: int = 200) -> pd.DataFrame:
         thinned = groups.last()
         thinned["value"] = groups["value"].mean()
         parts.append(thinned)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else curve

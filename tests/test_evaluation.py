@@ -1,0 +1,32 @@
+"""Thinned curves: what is kept beside the results."""
+
+import pandas as pd
+
+from diffplast.evaluation import thin
+
+
+def curve(points: int) -> pd.DataFrame:
+    """A curve of two metrics with `points` points each."""
+    rows = [
+        ("maze", "plastic", 0, 10 * (i + 1), name, float(i)) for i in range(points) for name in ("reward", "loss")
+    ]
+    return pd.DataFrame(rows, columns=["task", "arm", "seed", "episode", "metric", "value"])
+
+
+def test_short_curves_stay_as_they_are():
+    thinned = thin(curve(7))
+    assert thinned.groupby("metric").size().to_dict() == {"reward": 7, "loss": 7}
+    assert thinned["value"].tolist() == [*range(7), *range(7)]
+
+
+def test_long_curves_keep_mean_and_last_episode():
+    thinned = thin(curve(1000), points=100)
+    reward = thinned[thinned["metric"] == "reward"]
+    assert len(reward) == 100
+    assert reward["value"].iloc[0] == 4.5 and reward["episode"].iloc[0] == 100
+    assert reward["episode"].iloc[-1] == 10000
+    assert abs(reward["value"].mean() - 499.5) < 1e-9
+
+
+def test_a_run_that_failed_at_once_has_an_empty_curve():
+    assert thin(curve(0)).empty
