@@ -117,7 +117,10 @@ def assert_same(found, expected, absolute=1e-5, relative=1e-4):
         assert torch.equal(found[name].isnan(), value.isnan()), name
         difference = (found[name] - value).nan_to_num()
         if name.startswith("d_"):
-            assert difference.norm() <= relative * value.nan_to_num().norm() + 1e-6, (name, difference.norm())
+            allowed = relative * value.nan_to_num().norm() + 1e-6
+            if name == "d_eta":  # one sum over all connections and steps: where it cancels, its rounding stays
+                allowed += relative * 1e-3 * expected["d_weight"].nan_to_num().norm()
+            assert difference.norm() <= allowed, (name, difference.norm())
         else:
             assert difference.abs().max() <= absolute, (name, difference.abs().max())
 
@@ -147,7 +150,7 @@ def poisoned(monkeypatch):
     fused._scratch.__dict__.clear()
 
 
-SIZES = [(1, 1, 1), (2, 3, 7), (63, 32, 7), (250, 3, 63), (63, 1, 200), (2, 32, 200), (9, 1, 1025)]
+SIZES = [(1, 1, 1), (2, 3, 7), (63, 32, 7), (250, 3, 63), (250, 1, 200), (2, 32, 200), (9, 1, 1025)]
 
 
 @pytest.mark.parametrize("clamps", CLAMPS)
