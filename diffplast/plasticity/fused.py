@@ -125,48 +125,50 @@ class FusedRecording:
         def scratch(name, *shape):
             return _reused(name, self._states, *shape)
 
-        grad_alpha = scratch("grad_alpha", teams, width, width).zero_()
         grad_traces = scratch("grad_trace", teams, 1, width, width) if grad_trace is None else [grad_trace] * teams
         checkpoints = scratch("checkpoints", teams, segments, width, width)
-        delta = scratch("delta", teams, width)
         row_sums = scratch("row_sums", teams, kernels.MAX_PENDING + 1, width)
         column_sums = scratch("column_sums", teams, size, kernels.MAX_PENDING, 2, width)
+        deltas = grad_states[1:] if self.clamped is None else scratch("deltas", length - 1, batch, width)
+        grad_alpha = grad_states.new_empty(width, width)
         grad_eta = torch.zeros(batch, dtype=torch.float64)
         counters = torch.zeros(teams, 1, dtype=torch.int64).numpy()
-        fixed = _arrays(
-            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha
-        )
-        trace = self.initial_trace.numpy()
+        states, clamped, product, count, weight, alpha, trace = _arrays(
+            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
+            self.initial_trace,
+        )  # fmt: skip
+        shared = _arrays(deltas, grad_eta)
         work = [
-            _arrays(
-                grad_states, grad_traces[team], grad_alpha[team], grad_eta,
-                checkpoints[team], delta[team], row_sums[team], column_sums[team],
-            )
+            _arrays(grad_states, grad_traces[team]) + shared
+            + _arrays(checkpoints[team], row_sums[team], column_sums[team])
             for team in range(teams)
         ]  # fmt: skip
 
         def member(rank):
             team, rank = divmod(rank, size)
             kernels.backward(
-                team, teams, size, rank, counters[team], *fixed, self.eta, self.oja,
-                trace, final_given, most, *work[team],
+                team, teams, size, rank, counters[team], states, clamped, product, count, weight, alpha,
+                self.eta, self.oja, trace, final_given, most, *work[team],
             )  # fmt: skip
 
+        def alpha_member(rank):
+            kernels.alpha_gradient(
+                rank, teams * size, states, product, count, self.eta, self.oja, trace, shared[0], grad_alpha.numpy()
+            )
+
         run_team(teams * size, member)
+        run_team(teams * size, alpha_member)
+        if self.clamped is None:
+            grad_weight = self.states[:-1].flatten(0, 1).T @ deltas[..., :n].flatten(0, 1)
+        else:
+            chosen = self.product.bool()
+            grad_weight = self.states[:-1][chosen].T @ deltas[chosen][:, :n]
         grad_states = grad_states[..., :n]
         return (
             grad_states[1:],
-            self._weight_gradient(grad_states[1:]),
-            grad_alpha[:, :n, :n].sum(0),
+            grad_weight,
+            grad_alpha[:n, :n].contiguous(),
             grad_eta.sum().to(self.eta_dtype),
             grad_states[0],
             grad_trace[:, :n, :n] if trace_wanted else None,
         )
-
-    def _weight_gradient(self, grad_inputs):
-        """One product over all steps that multiplied by the weights; clamped neurons pass nothing on to them."""
-        pre = self.states[:-1]
-        if self.clamped is None:
-            return pre.flatten(0, 1).T @ grad_inputs.flatten(0, 1)
-        chosen = self.product.bool()
-        return pre[chosen].T @ grad_inputs[chosen].masked_fill(self.clamped[chosen], 0)

@@ -223,7 +223,7 @@ def _checkpoint_rows(n, i, trace, at, decay, scale, states, post_at, segments, s
 def _back_rows(
     n, i, checkpoints, at, base, u, decay, scale, states, pre_at, post_at,
     grad_trace, grad_at, column_sums, columns_at, row_sums, k,
-    multiply, x_at, weight, alpha, delta, grad_alpha,
+    multiply, x_at, weight, alpha, deltas,
 ):  # fmt: skip
     """Gradients that rows i.. pass on: of the product after update u, if `multiply`, and of update u.
 
@@ -250,15 +250,15 @@ def _back_rows(
         g0, g1 = load(grad_trace, grad_at + row0 + j), load(grad_trace, grad_at + row1 + j)
         g2, g3 = load(grad_trace, grad_at + row2 + j), load(grad_trace, grad_at + row3 + j)
         if multiply:
-            d = load(delta, j)
+            d = load(deltas, x_at + j)
             h = _updated(h0, c, spread(scale, u * n + i), post)
-            back0, g0 = _product_back(back0, g0, h, x0, d, row0 + j, weight, alpha, grad_alpha)
+            back0, g0 = _product_back(back0, g0, h, x0, d, row0 + j, weight, alpha)
             h = _updated(h1, c, spread(scale, u * n + i + 1), post)
-            back1, g1 = _product_back(back1, g1, h, x1, d, row1 + j, weight, alpha, grad_alpha)
+            back1, g1 = _product_back(back1, g1, h, x1, d, row1 + j, weight, alpha)
             h = _updated(h2, c, spread(scale, u * n + i + 2), post)
-            back2, g2 = _product_back(back2, g2, h, x2, d, row2 + j, weight, alpha, grad_alpha)
+            back2, g2 = _product_back(back2, g2, h, x2, d, row2 + j, weight, alpha)
             h = _updated(h3, c, spread(scale, u * n + i + 3), post)
-            back3, g3 = _product_back(back3, g3, h, x3, d, row3 + j, weight, alpha, grad_alpha)
+            back3, g3 = _product_back(back3, g3, h, x3, d, row3 + j, weight, alpha)
         by_pre0, by_pre1 = times_plus(g0, post, by_pre0), times_plus(g1, post, by_pre1)
         by_pre2, by_pre3 = times_plus(g2, post, by_pre2), times_plus(g3, post, by_pre3)
         sums = load(column_sums, columns_at + j)
@@ -279,11 +279,10 @@ def _back_rows(
 
 
 @_part
-def _product_back(back, g, h, x, delta, at, weight, alpha, grad_alpha):
-    """One row of LANES columns: the sum over columns that x receives, and the gradients of alpha and H."""
-    a, scaled = load(alpha, at), times(x, delta)
-    store(grad_alpha, at, times_plus(scaled, h, load(grad_alpha, at)))
-    return times_plus(delta, times_plus(a, h, load(weight, at)), back), times_plus(scaled, a, g)
+def _product_back(back, g, h, x, delta, at, weight, alpha):
+    """One row of LANES columns: the sum over columns that x receives, and the gradient of H."""
+    a = load(alpha, at)
+    return times_plus(delta, times_plus(a, h, load(weight, at)), back), times_plus(times(x, delta), a, g)
 
 
 @_kernel
@@ -384,30 +383,47 @@ def _plan(product, count, b, most, update_step, pass_step, pass_end, segment_pas
     return passes, segments
 
 
+@_part
+def _plan_arrays(steps):
+    most = 2 * steps + 2
+    return (
+        np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64),
+        np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64),
+    )  # fmt: skip
+
+
+@_part
+def _set_updates(states, count, b, eta, oja, update_step, updates, decay, scale, pre_at, post_at):
+    """Decays and scales of all updates of an episode, and where in `states` their vectors begin."""
+    batch, n = states.shape[1:]
+    pre_at[0] = post_at[0] = b * n
+    _fill(decay[0], states.dtype.type(1))
+    _fill(scale[0], states.dtype.type(0))
+    for u in range(1, updates):
+        t = update_step[u]
+        pre_at[u], post_at[u] = (t * batch + b) * n, ((t + 1) * batch + b) * n
+        _set(scale[u], _set_update(decay[u], states[t + 1, b], eta, count[t, b], oja), states[t, b])
+
+
 @_kernel
 def backward(
     first, stride, size, rank, counter,
     states, clamped, product, count, weight, alpha, eta, oja,
-    trace, final_given, most, grad_states, grad_trace, grad_alpha, grad_eta,
-    checkpoints, delta, row_sums, column_sums,
+    trace, final_given, most, grad_states, grad_trace, deltas, grad_eta,
+    checkpoints, row_sums, column_sums,
 ):  # fmt: skip
     """Gradients of episodes first, first + stride, ... as member `rank` of a team of `size`.
 
     grad_states (T+1, B, N): cotangents of the outputs, receives the gradients of initial state and inputs.
     trace (B or 0, N, N): the initial trace, or none. grad_trace (B or 1, N, N): if `final_given`, the final trace's
-    cotangent; receives the initial trace's. grad_alpha (N, N) is added to, grad_eta (B,) set. The rest is scratch
-    of the team: checkpoints (segments of `most` updates, N, N), delta (N,), row_sums (MAX_PENDING + 1, N),
+    cotangent; receives the initial trace's. deltas (T, B, N), set at products: gradients by the argument of tanh, 0 for
+    clamped neurons; may be the rows of grad_states after the first if there are none. grad_eta (B,) is set. The rest
+    is scratch of the team: checkpoints (segments of `most` updates, N, N), row_sums (MAX_PENDING + 1, N),
     column_sums (size, MAX_PENDING, 2, N).
     """
     steps, batch, n = states.shape[0] - 1, states.shape[1], states.shape[2]
     low, high = _members_rows(n, rank, size)
-    update_step = np.empty(steps + 1, np.int64)
-    pass_step = np.empty(2 * steps + 2, np.int64)
-    pass_end = np.empty(2 * steps + 2, np.int64)
-    segment_pass = np.empty(2 * steps + 2, np.int64)
-    segment_begin = np.empty(2 * steps + 2, np.int64)
-    pre_at = np.empty(steps + 1, np.int64)
-    post_at = np.empty(steps + 1, np.int64)
+    update_step, pass_step, pass_end, segment_pass, segment_begin, post_at, pre_at = _plan_arrays(steps)
     decay = np.empty((steps + 1, n), states.dtype)
     scale = np.empty((steps + 1, n), states.dtype)
     zero, one = states.dtype.type(0), states.dtype.type(1)
@@ -416,13 +432,7 @@ def backward(
         passes, segments = _plan(
             product, count, b, most, update_step, pass_step, pass_end, segment_pass, segment_begin
         )
-        pre_at[0] = post_at[0] = b * n
-        _fill(decay[0], one)
-        _fill(scale[0], zero)
-        for u in range(1, pass_end[passes - 1]):
-            t = update_step[u]
-            pre_at[u], post_at[u] = (t * batch + b) * n, ((t + 1) * batch + b) * n
-            _set(scale[u], _set_update(decay[u], states[t + 1, b], eta, count[t, b], oja), states[t, b])
+        _set_updates(states, count, b, eta, oja, update_step, pass_end[passes - 1], decay, scale, pre_at, post_at)
         grad_number = b if grad_trace.shape[0] == batch else 0
         for i in range(low, high, ROWS):
             if not final_given:
@@ -442,7 +452,7 @@ def backward(
             if step < 0 and p == passes - 1 and not final_given:
                 continue
             if rank == 0 and step >= 0:
-                _activate_back(delta, grad_states[step + 1, b], states[step + 1, b], clamped, step, b)
+                _activate_back(deltas[step, b], grad_states[step + 1, b], states[step + 1, b], clamped, step, b)
             arrived = _barrier(counter, size, arrived)
             for k in range(end - begin):
                 _fill(column_sums[rank, k, 0], zero)
@@ -454,7 +464,7 @@ def backward(
                         n, i, checkpoints, segment * n * n, segment_begin[segment], u, decay, scale, states,
                         pre_at, post_at, grad_trace, grad_number * n * n,
                         column_sums, (rank * MAX_PENDING + k) * 2 * n, row_sums, k,
-                        step >= 0 and u == end - 1, (max(step, 0) * batch + b) * n, weight, alpha, delta, grad_alpha,
+                        step >= 0 and u == end - 1, (max(step, 0) * batch + b) * n, weight, alpha, deltas,
                     )  # fmt: skip
             arrived = _barrier(counter, size, arrived)
             if rank > 0:
@@ -513,6 +523,64 @@ def _update_back(grad_states, post, t, b, eta, repeats, oja, by_pre, by_post, by
         remains *= 1 - eta
     slope = repeats * (1 - eta) ** (repeats - 1)
     return slope * (product - decay)
+
+
+@_kernel
+def alpha_gradient(rank, size, states, product, count, eta, oja, trace, deltas, grad_alpha):
+    """grad_alpha (N, N) <- sum over episodes and products of (pre^T delta) * H, for the rows of one member of a team.
+
+    The traces are made once more, in registers: a matrix of sums would leave the cache between the passes of
+    `backward`. The other arguments are those of `backward`.
+    """
+    steps, batch, n = deltas.shape
+    low, high = _members_rows(n, rank, size)
+    update_step, pass_step, pass_end, segment_pass, segment_begin, post_at, pre_at = _plan_arrays(steps)
+    decay = np.empty((steps + 1, n), states.dtype)
+    scale = np.empty((steps + 1, n), states.dtype)
+    for b in range(batch):
+        passes, _ = _plan(
+            product, count, b, steps + 1, update_step, pass_step, pass_end, segment_pass, segment_begin
+        )
+        _set_updates(states, count, b, eta, oja, update_step, pass_end[passes - 1], decay, scale, pre_at, post_at)
+        for j in range(0, n, LANES):
+            for i in range(low, high, ROWS):
+                _alpha_rows(
+                    n, i, j, b, trace, decay, scale, states, post_at, passes, pass_end, pass_step, deltas, grad_alpha
+                )
+
+
+@_part
+def _alpha_rows(n, i, j, b, trace, decay, scale, states, post_at, passes, pass_end, pass_step, deltas, grad_alpha):
+    """`alpha_gradient` for columns j.. of rows i.., episode b."""
+    batch = states.shape[1]
+    h0 = h1 = h2 = h3 = sum0 = sum1 = sum2 = sum3 = zeros(states)
+    at = i * n + j
+    if b > 0:
+        sum0, sum1 = load(grad_alpha, at), load(grad_alpha, at + n)
+        sum2, sum3 = load(grad_alpha, at + 2 * n), load(grad_alpha, at + 3 * n)
+    if trace.shape[0] > 0:
+        h0, h1 = load(trace, b * n * n + at), load(trace, b * n * n + at + n)
+        h2, h3 = load(trace, b * n * n + at + 2 * n), load(trace, b * n * n + at + 3 * n)
+    u = 0
+    for p in range(passes):
+        while u < pass_end[p]:
+            c, post = load(decay, u * n + j), load(states, post_at[u] + j)
+            h0 = _updated(h0, c, spread(scale, u * n + i), post)
+            h1 = _updated(h1, c, spread(scale, u * n + i + 1), post)
+            h2 = _updated(h2, c, spread(scale, u * n + i + 2), post)
+            h3 = _updated(h3, c, spread(scale, u * n + i + 3), post)
+            u += 1
+        if pass_step[p] >= 0:
+            x_at = (pass_step[p] * batch + b) * n
+            d = load(deltas, x_at + j)
+            sum0 = times_plus(times(spread(states, x_at + i), d), h0, sum0)
+            sum1 = times_plus(times(spread(states, x_at + i + 1), d), h1, sum1)
+            sum2 = times_plus(times(spread(states, x_at + i + 2), d), h2, sum2)
+            sum3 = times_plus(times(spread(states, x_at + i + 3), d), h3, sum3)
+    store(grad_alpha, at, sum0)
+    store(grad_alpha, at + n, sum1)
+    store(grad_alpha, at + 2 * n, sum2)
+    store(grad_alpha, at + 3 * n, sum3)
 
 
 @_kernel
