@@ -303,7 +303,7 @@ def test_rollout_goes_on_from_its_state():
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_share_rows_and_episodes(threads, batch, rule, poisoned):
-    case = Case(12, batch, 200, rule, clamps="stretches")
+    case = Case(6, batch, 600, rule, clamps="stretches")  # large enough for two threads to share its rows
     expected = case.run("naive")
     torch.set_num_threads(threads)
     found, again = case.run("fused"), case.run("fused")

@@ -28,10 +28,13 @@ def _reused(name, like, *shape):
 
 
 def _teams(batch, n):
-    """How many teams of threads work side by side, an episode each, and the size of a team (it splits the rows)."""
+    """How many teams of threads work side by side, an episode each, and the size of a team, which splits the rows.
+
+    The members of a team wait for each other at every step: few rows are not worth it.
+    """
     threads = torch.get_num_threads()
     teams = min(batch, threads)
-    return teams, max(1, min(threads // teams, n // 64))
+    return teams, max(1, min(threads // teams, n // 256))
 
 
 def _padded(tensor, dimensions, width):
