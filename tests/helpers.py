@@ -1,10 +1,11 @@
 """What several test files use."""
 
+import tempfile
 from pathlib import Path
 
 from diffplast.checkpoint import Checkpoint
 
 
 def no_checkpoint() -> Checkpoint:
-    """A checkpoint that is never there and, with a long period, never written."""
-    return Checkpoint(Path("does-not-exist"), "test")
+    """A checkpoint that is not there yet; of this run alone, should it be written."""
+    return Checkpoint(Path(tempfile.mkdtemp()) / "checkpoint.pt", "test")
