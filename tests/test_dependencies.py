@@ -1,0 +1,56 @@
+"""What dvc.yaml says that a stage depends on is what the stage imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from diffplast import params, tasks
+from tests.conftest import ROOT
+
+PIPELINE = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def imports_of(file: Path, seen: set[Path]) -> set[Path]:
+    """Files of the project that a source file imports when it is imported itself, directly or not."""
+    if file in seen:
+        return seen
+    seen.add(file)
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(file.relative_to(ROOT).parent.parts[: None if node.level < 2 else 1 - node.level])
+            base = ".".join(filter(None, (package if node.level else "", node.module or "")))
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            for length in range(1, len(parts) + 1):  # a package is imported before what it holds
+                path = ROOT.joinpath(*parts[:length])
+                for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                    if parts[0] == "diffplast" and candidate.exists():
+                        imports_of(candidate, seen)
+    return seen
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_what_a_stage_imports_is_among_its_deps(stage):
+    block = PIPELINE[stage]
+    script, *arguments = block["cmd"].split()[1:]
+    files = imports_of(ROOT / script, set())
+    if stage.split("_", 1)[0] in ("train", "evaluate", "figures"):
+        files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
+    if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):
+        files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
+    needed = {str(file.relative_to(ROOT)) for file in files}
+    missing = needed - set(block["deps"])
+    assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
+
+
+def test_deps_are_files_that_exist():
+    for stage, block in PIPELINE.items():
+        code = [dep for dep in block["deps"] if dep.endswith(".py")]
+        assert all((ROOT / dep).is_file() for dep in code), stage
+        assert len(set(block["deps"])) == len(block["deps"]), stage
