@@ -111,10 +111,7 @@ def test_a_parameter_of_one_task_runs_that_task_only(clone):
     assert len([stage for stage in ran if stage.startswith("train_maze")]) == 3
 
     clone.set("maze.smoke.lr=0.001")
-    started = time.monotonic()
-    output = clone.run("dvc", "repro")
-    assert "is cached - skipping run" in output, "training is restored from the run cache"
-    assert time.monotonic() - started < 60
+    assert "train" not in {stage.split("_")[0] for stage in clone.repro()}, "training is restored from the run cache"
 
 
 def test_an_edited_figure_trains_nothing(clone):
