@@ -22,6 +22,12 @@ class DenseRecording:
         self.states = resized(self.states, capacity + 1)
         self.product = [True] * capacity
 
+    def step(self, t, inputs):
+        """Step t, of free neurons: inputs (B, N) -> x (B, N)."""
+        self.states[t + 1] = inputs
+        self.run(t, t + 1)
+        return self.states[t + 1].clone()
+
     @torch.no_grad()
     def run(self, start, stop, finish=False):
         """Steps start..stop, whose inputs lie in `states`."""

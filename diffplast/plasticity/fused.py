@@ -3,6 +3,7 @@
 import math
 import threading
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
@@ -13,6 +14,12 @@ from .vectors import LANES
 
 # Updates between two checkpoints of the trace in the backward pass, and how many numbers the checkpoints may hold.
 SEGMENT, CHECKPOINT_NUMBERS = 6, 2**25
+
+# Numbers of the trace to update for which it pays to wake other threads, which takes some 40 microseconds.
+WORTH_A_TEAM = 2**20
+
+# Neurons from which on all threads work on the same episode.
+ONE_TEAM = 512
 
 _scratch = threading.local()
 
@@ -27,14 +34,15 @@ def _reused(name, like, *shape):
     return buffer[:size].view(shape)
 
 
-def _teams(batch, n):
+def _teams(batch, n, steps):
     """How many teams of threads work side by side, an episode each, and the size of a team, which splits the rows.
 
-    The members of a team wait for each other at every step: few rows are not worth it.
+    The members of a team wait for each other at every step, so that few rows are not worth a team. Large networks
+    have one team: the matrices of two episodes do not fit into the cache.
     """
-    threads = torch.get_num_threads()
-    teams = min(batch, threads)
-    return teams, max(1, min(threads // teams, n // 256))
+    threads = torch.get_num_threads() if steps * batch * n * n >= WORTH_A_TEAM else 1
+    teams = min(batch, threads) if n < ONE_TEAM else 1
+    return teams, max(1, min(threads // teams, n // 96))
 
 
 def _padded(tensor, dimensions, width):
@@ -64,8 +72,16 @@ class FusedRecording:
         self.clamped = None if clamped is None else clamped.contiguous()
         # What the loops see of it: an empty array stands for none.
         self._clamped = weight.new_empty(0, 0, 0, dtype=torch.bool) if clamped is None else self.clamped
+        self._room(capacity)
+
+    def _room(self, capacity):
+        batch = self._states.shape[1]
         self.product = torch.ones(capacity, batch, dtype=torch.uint8)
         self.count = torch.ones(capacity, batch, dtype=torch.int64)
+        self._loops_see = _arrays(
+            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
+            self._trace,
+        )  # fmt: skip
 
     @property
     def states(self):
@@ -80,21 +96,23 @@ class FusedRecording:
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
         self._states = resized(self._states, capacity + 1)
-        self.product = torch.ones(capacity, self._states.shape[1], dtype=torch.uint8)
-        self.count = torch.ones(capacity, self._states.shape[1], dtype=torch.int64)
+        self._room(capacity)
+
+    def step(self, t, inputs):
+        """Step t, of free neurons: inputs (B, N) -> x (B, N)."""
+        states = self._loops_see[0]
+        states[t + 1, :, : self.n] = inputs.numpy()
+        self.run(t, t + 1)
+        return torch.from_numpy(states[t + 1, :, : self.n].copy())
 
     def run(self, start, stop, finish=False):
         """Steps start..stop, whose inputs lie in `states`. The trace lacks the last one's update unless `finish`."""
-        batch = self._states.shape[1]
-        states, clamped, weight, alpha, trace, product, count = _arrays(
-            self._states, self._clamped.view(torch.uint8), self.weight, self.alpha, self._trace,
-            self.product[start:stop], self.count[start:stop],
-        )  # fmt: skip
+        states, clamped, product, count, weight, alpha, trace = self._loops_see
         if start == 0 and self.clamped is not None:
             kernels.find_events(states, clamped, not self.oja, product, count)
-        teams, size = _teams(batch, self.width)
-        counters = torch.zeros(teams, 1, dtype=torch.int64).numpy()
-        partial = _reused("partial", self._states, teams, size, self.width).numpy()
+        teams, size = _teams(states.shape[1], self.width, stop - start + finish)
+        counters = np.zeros((teams, 1), np.int64)
+        partial = np.empty((teams, size, self.width), states.dtype)
 
         def member(rank):
             team, rank = divmod(rank, size)
@@ -109,7 +127,7 @@ class FusedRecording:
         """Gradients by inputs (T, B, N), weight, alpha, eta, initial x and trace, from those by the results."""
         length, batch, width = self._states.shape
         n = self.n
-        teams, size = _teams(batch, width)
+        teams, size = _teams(batch, width, length)
         updates = int(torch.count_nonzero(self.count, 0).max())
         most = max(SEGMENT, updates * width * width // CHECKPOINT_NUMBERS)
         segments = 2 + updates // (most - kernels.MAX_PENDING + 1)
@@ -135,7 +153,7 @@ class FusedRecording:
         deltas = grad_states[1:] if self.clamped is None else scratch("deltas", length - 1, batch, width)
         grad_alpha = grad_states.new_empty(width, width)
         grad_eta = torch.zeros(batch, dtype=torch.float64)
-        counters = torch.zeros(teams, 1, dtype=torch.int64).numpy()
+        counters = np.zeros((teams, 1), np.int64)
         states, clamped, product, count, weight, alpha, trace = _arrays(
             self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
             self.initial_trace,

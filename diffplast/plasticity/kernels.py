@@ -313,8 +313,8 @@ def forward(
         pending = 1
         for t in range(start, stop + 1):
             last = t == stop
-            multiply = not last and product[t - start, b] > 0
-            push = not last and count[t - start, b] > 0
+            multiply = not last and product[t, b] > 0
+            push = not last and count[t, b] > 0
             if multiply or (push and pending == MAX_PENDING) or (last and finish and pending > 0):
                 sums = partial[rank]
                 _fill(sums, states.dtype.type(0))
@@ -332,10 +332,10 @@ def forward(
                     if rank == 0:
                         for other in range(1, size):
                             _add(sums, one, partial[other])
-                        _activate(states[t + 1, b], sums, clamped, t - start, b)
+                        _activate(states[t + 1, b], sums, clamped, t, b)
                     arrived = _barrier(counter, size, arrived)
             if push:
-                repeats = count[t - start, b]
+                repeats = count[t, b]
                 _set(scale[pending], _set_update(decay[pending], states[t + 1, b], eta, repeats, oja), states[t, b])
                 post_at[pending] = ((t + 1) * batch + b) * n
                 pending += 1
