@@ -81,7 +81,7 @@ def errors_told() -> Iterator[None]:
 
     Of anything else the traceback is shown, after a sentence.
     """
-    stage = " ".join(sys.argv)
+    stage = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
         yield
     except UserError as error:

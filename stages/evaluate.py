@@ -1,4 +1,4 @@
-"""Evaluate a trained network: python stages/evaluate.py TASK SCALE ARM SEED. Writes to reports/SCALE/runs/."""
+"""Evaluate a trained network: python -m stages.evaluate TASK SCALE ARM SEED. Writes to reports/SCALE/runs/."""
 
 import json
 import shutil
@@ -28,7 +28,8 @@ def main() -> None:
     except OSError:
         raise
     except Exception as error:
-        raise UserError(f"{run.folder}: damaged ({error}); delete this folder and run `dvc repro`") from error
+        remedy = f"`rm -r {run.folder}; chmod -R u+w .dvc/cache; dvc repro` has DVC check its cache and train anew"
+        raise UserError(f"{run.folder}: damaged ({error}); {remedy}") from error
     test = getattr(getattr(checked, run.task).test, run.scale)
 
     metrics = outcome | evaluate(task, network, test, run.seed)

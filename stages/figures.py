@@ -1,4 +1,4 @@
-"""Draw the figures of a task: python stages/figures.py TASK SCALE. Writes reports/SCALE/figures/ and curves/."""
+"""Draw the figures of a task: python -m stages.figures TASK SCALE. Writes reports/SCALE/figures/ and curves/."""
 
 import sys
 from pathlib import Path

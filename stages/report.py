@@ -1,4 +1,4 @@
-"""Decide the claims and write the report: python stages/report.py SCALE. Writes to reports/SCALE/."""
+"""Decide the claims and write the report: python -m stages.report SCALE. Writes to reports/SCALE/."""
 
 import sys
 from pathlib import Path

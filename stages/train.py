@@ -1,4 +1,4 @@
-"""Train one network: python stages/train.py TASK SCALE ARM SEED. Writes runs/SCALE/TASK/ARM-SEED/."""
+"""Train one network: python -m stages.train TASK SCALE ARM SEED. Writes runs/SCALE/TASK/ARM-SEED/."""
 
 import sys
 
