@@ -59,7 +59,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The saved state; None where there is none of this run.
 
-        A checkpoint of other parameters or code, or a damaged one, is named on standard error and left out.
+        A checkpoint of other parameters, data or code, or a damaged one, is named on standard error and left out.
         """
         if not self.path.exists():
             return None
@@ -71,7 +71,7 @@ class Checkpoint:
             return None
         if run != self.run:
             print(
-                f"{self.path}: made with other parameters or code; training starts from the beginning",
+                f"{self.path}: made with other parameters, data or code; training starts from the beginning",
                 file=sys.stderr,
             )
             return None

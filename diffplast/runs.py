@@ -62,7 +62,7 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
     DataError where its data set is not prepared or damaged.
     """
     torch.set_num_threads(checked.threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
     kind = tasks.load(run.task)
     block = getattr(checked, run.task)
     if run.arm not in kind.arms:

@@ -56,7 +56,7 @@ def test_checkpoint_of_another_run_is_left_out_and_said(make_task, tmp_path, cap
     Checkpoint(path, "other").save({"episode": 1})
     trained = train(task, 1, Checkpoint(path, "this"), 1e9, "test")
     assert same(trained, train(task, 1, no_checkpoint(), 1e9, "test"))
-    assert "other parameters or code" in capsys.readouterr().err
+    assert "other parameters, data or code" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
