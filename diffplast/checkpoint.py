@@ -80,7 +80,7 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file: at any moment there is either the old state or the new one.
 
-        Raises OSError, which names the file, where it cannot be written; the old state then stays.
+        Raises OSError, which names a file or folder, where it cannot be written; the old state then stays.
         """
         content = serialised({"run": self.run, "state": state})
         partial = self.path.with_suffix(".partial")
@@ -94,7 +94,7 @@ class Checkpoint:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)  # it may be what fills the disk
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise OSError(error.errno, error.strerror, error.filename or str(self.path)) from error
 
     def remove(self) -> None:
         """Remove the file of a run that is done."""
