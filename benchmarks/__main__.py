@@ -1,6 +1,7 @@
-"""All benchmarks: python -m benchmarks [--quick]. The recurrence alone, then whole training episodes of every task."""
+"""All benchmarks: python -m benchmarks [--quick]. The recurrence, training episodes of every task, checkpoints."""
 
-from benchmarks import episodes, recurrence
+from benchmarks import checkpoints, episodes, recurrence
 
 recurrence.main()
 episodes.main()
+checkpoints.main()

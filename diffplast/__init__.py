@@ -5,3 +5,7 @@ import os
 # Must be set before torch is imported. Torch's idle threads spin for milliseconds before they sleep, on the cores that
 # the compiled loops run on meanwhile, which takes up to a third of an episode. Shorter spins are as good for torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+class UserError(ValueError):
+    """What the user can mend: the message says what is wrong, where, and what to do."""

@@ -156,7 +156,7 @@ def _better(found: TaskResults, first: str, second: str, paper_episodes: int) ->
 @claim(
     "binary",
     "Plastic networks learn to restore 1,000-bit patterns within some hundred episodes",
-    f"under {summary.show('error', published.SOLVED_ERROR)} wrong bits within about "
+    f"under {summary.show('wrong_bits', published.SOLVED_ERROR)} wrong bits within about "
     f"{published.BINARY_EPISODES} episodes ({summary.seeds(published.BINARY_SEEDS)})",
     ("plastic",),
 )
@@ -312,7 +312,7 @@ def images_nonplastic(found: TaskResults) -> Finding:
     share = float(np.median(plastic) / np.median(other))
     as_long = min(_trained(found, arm) for arm in ("plastic", "nonplastic")) >= published.IMAGES_EPISODES
     return Finding(
-        f"{_summaries(found, 'plastic', 'nonplastic')}: plastic has {summary.show('error', share)} of the error",
+        f"{_summaries(found, 'plastic', 'nonplastic')}: plastic has {summary.show('wrong_bits', share)} of the error",
         f"every plastic seed at most {100 * FAILS:.0f}{summary.NBSP}% of every non-plastic seed",
         **_decide(plastic.max() <= FAILS * other.min(), as_long, "they are closer"),
         effect=share,

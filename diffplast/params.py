@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from diffplast import tasks
+from diffplast import UserError, tasks
 from diffplast.tasks.base import HeldOut, Positive, Strict
 
 SCALES = ("smoke", "laptop", "paper")
 PATH = Path("params.yaml")
 
 
-class ParamsError(ValueError):
+class ParamsError(UserError):
     """What is wrong with params.yaml: every problem, by key."""
 
 

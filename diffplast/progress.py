@@ -35,6 +35,10 @@ class Progress:
             )
             self._line_due = time.monotonic() + self.seconds_between_lines
 
+    def say(self, text: str) -> None:
+        """A line of its own on standard error, beside the bar."""
+        tqdm.write(f"{self._label}: {text}", file=sys.stderr)
+
     def __enter__(self) -> "Progress":
         return self
 

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from diffplast import params, tasks
+from diffplast import UserError, params, tasks
 from diffplast.runs import Run
 from diffplast.tasks.base import Metric, Settings, Task
 
 
-class ResultsError(Exception):
+class ResultsError(UserError):
     """A result file that is missing or cannot be read: which one, and the command that makes it."""
 
 

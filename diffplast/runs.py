@@ -2,12 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from diffplast import params, tasks
+from diffplast import UserError, params, tasks
 from diffplast.tasks.base import Task
 
 
@@ -57,10 +59,10 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
     """The task of a run with its data, and torch set to the number of threads of params.yaml.
 
     checked: what `params.load(run.task)` returned. Raises ParamsError for an arm that the task does not have,
-    FileNotFoundError where its data set is not prepared.
+    DataError where its data set is not prepared or damaged.
     """
     torch.set_num_threads(checked.threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
     kind = tasks.load(run.task)
     block = getattr(checked, run.task)
     if run.arm not in kind.arms:
@@ -71,6 +73,39 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
 
         data = datasets.load(data_file(kind.dataset, run.scale))
     return kind(block.experiment, getattr(block, run.scale), run.arm, device(checked.device), data)
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Decorates the main function of a stage: what the user can mend ends in a sentence and exit status 1.
+
+    Of anything else the traceback is shown, after a sentence.
+    """
+    stage = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    try:
+        yield
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}; mend this and run the same command again", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"{stage}: stopped; the same command runs it again", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        print(f"{stage}: stopped by a fault of the program ({type(error).__name__}), shown below", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Has every OSError inside name a file, or at least this folder: a full disk does not say what was written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename or str(folder)) from error
 
 
 def from_arguments(usage: str) -> Run:

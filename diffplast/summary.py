@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 from scipy import stats
 
-PERCENT = {"error", "accuracy"}
+PERCENT = {"wrong_bits", "accuracy"}
 """Metrics that are shares, written in per cent."""
 NBSP = "\N{NO-BREAK SPACE}"
 

@@ -18,7 +18,7 @@ from diffplast.tasks.base import Task
 
 
 class Interrupted(Exception):
-    """Training was asked to stop and has saved its state."""
+    """Training was asked to stop; the message says from where the same command goes on."""
 
 
 class Diverged(Exception):
@@ -63,72 +63,118 @@ def new_network(task: Task, seed: int) -> nn.Module:
     return task.network()
 
 
+class State:
+    """All that changes while a network is trained; `saved` and `restore` carry it over an interruption."""
+
+    def __init__(self, task: Task, seed: int):
+        self.network = new_network(task, seed)
+        self.generator = seeds.generator(seed, "training")
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=task.settings.for_arm("lr", task.arm), eps=task.settings.adam_eps, fused=True
+        )
+        self.curve: list[tuple[int, str, float]] = []
+        self.window = Window()
+        self.episode = 0
+        self.seconds = 0.0
+        self.done = False
+        self.failure: str | None = None
+
+    def saved(self) -> dict[str, Any]:
+        """Tensors and plain values, for a checkpoint."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.bit_generator.state,
+            "curve": [list(row) for row in self.curve],
+            "window": {"episodes": self.window.episodes, "sums": dict(self.window.sums)},
+            "episode": self.episode,
+            "seconds": self.seconds,
+            "done": self.done,
+            "failure": self.failure,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `saved` returned."""
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.generator.bit_generator.state = saved["generator"]
+        self.curve = [tuple(row) for row in saved["curve"]]
+        self.window = Window(saved["window"]["episodes"], defaultdict(float, saved["window"]["sums"]))
+        self.episode, self.seconds = saved["episode"], saved["seconds"]
+        self.done, self.failure = saved["done"], saved["failure"]
+
+
 def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: float, label: str) -> Trained:
     """Train one network, going on from `checkpoint` where it holds a state of this run.
 
-    Raises Interrupted after SIGINT or SIGTERM, with the state saved. A loss or gradient that is not finite ends the
-    run and is a result like any other: see `Trained.failure`.
+    The state is saved every `checkpoint_seconds`, and at the end: until the checkpoint is removed, the same call
+    returns the same result at once. A state that cannot be saved is said on standard error, and training goes on.
+    A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
+    Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
     """
-    settings, arm = task.settings, task.arm
-    total, batch = settings.for_arm("episodes", arm), settings.for_arm("batch", arm)
-    network = new_network(task, seed)
-    generator = seeds.generator(seed, "training")
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=settings.for_arm("lr", arm), eps=settings.adam_eps, fused=True
-    )
-    curve, window, episode, seconds_before, failure = [], Window(), 0, 0.0, None
-
+    settings = task.settings
+    total, batch = settings.for_arm("episodes", task.arm), settings.for_arm("batch", task.arm)
+    state = State(task, seed)
     saved = checkpoint.load()
     if saved is not None:
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        generator.bit_generator.state = saved["generator"]
-        curve = [tuple(row) for row in saved["curve"]]
-        window.add({}, saved["window_episodes"])
-        window.sums.update(saved["window_sums"])
-        episode, seconds_before = saved["episode"], saved["seconds"]
+        state.restore(saved)
+    safe_episode, earlier = state.episode, state.seconds
     started = time.monotonic()
 
-    def state() -> dict[str, Any]:
-        return {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "generator": generator.bit_generator.state,
-            "curve": [list(row) for row in curve],
-            "window_episodes": window.episodes,
-            "window_sums": dict(window.sums),
-            "episode": episode,
-            "seconds": seconds_before + time.monotonic() - started,
-        }
+    def save() -> OSError | None:
+        nonlocal safe_episode
+        state.seconds = earlier + time.monotonic() - started
+        try:
+            checkpoint.save(state.saved())
+        except OSError as error:
+            return error
+        safe_episode = state.episode
+        return None
 
     save_due = started + checkpoint_seconds
-    with StopSignals() as stop, Progress(label, total, episode) as progress:
-        while episode < total:
-            size = min(batch, total - episode)
-            _set_rate(optimizer, settings, arm, episode)
+    with StopSignals() as stop, Progress(label, total, state.episode) as progress:
+        while not state.done:
+            size = min(batch, total - state.episode)
+            _set_rate(state.optimizer, settings, task.arm, state.episode)
             try:
-                values = _update(task, network, optimizer, generator, size)
+                values = _update(task, state.network, state.optimizer, state.generator, size)
             except Diverged as error:
-                failure = f"after episode {episode:,} {error}"
+                state.failure, state.done = f"after episode {state.episode:,} {error}", True
                 break
-            episode += size
-            window.add(values, size)
+            state.episode += size
+            state.window.add(values, size)
             progress.update(size, **values)
-            if window.episodes >= settings.curve_every or episode >= total:
-                means = window.means()
-                curve += [(episode, name, value) for name, value in means.items()]
-                window = Window()
+            state.done = state.episode >= total
+            if state.window.episodes >= settings.curve_every or state.done:
+                means = state.window.means()
+                state.curve += [(state.episode, name, value) for name, value in means.items()]
+                state.window = Window()
                 if settings.stop_below is not None and means[task.primary_metric()] < settings.stop_below:
-                    break
-            if stop.requested and episode < total:
-                checkpoint.save(state())
-                raise Interrupted(
-                    f"{label}: stopped at episode {episode:,}; the state is saved, the same command goes on from there"
-                )
+                    state.done = True
+            if stop.requested and not state.done:
+                raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {_way_on(save(), safe_episode)}")
             if time.monotonic() >= save_due:
-                checkpoint.save(state())
+                problem = save()
+                if problem is not None:
+                    progress.say(f"{_not_saved(problem)}; training goes on, next try in {checkpoint_seconds:g} s")
                 save_due = time.monotonic() + checkpoint_seconds
-    return Trained(network, curve, episode, seconds_before + time.monotonic() - started, failure)
+        if saved is None or not saved["done"]:
+            problem = save()
+            if problem is not None:
+                progress.say(f"{_not_saved(problem)}; training is done, its results come next")
+    return Trained(state.network, state.curve, state.episode, state.seconds, state.failure)
+
+
+def _not_saved(problem: OSError) -> str:
+    return f"the state could not be saved ({problem.filename}: {problem.strerror})"
+
+
+def _way_on(problem: OSError | None, safe_episode: int) -> str:
+    """How an interrupted run goes on. safe_episode: of the last state that was saved, 0 where there is none."""
+    if problem is None:
+        return "the state is saved, the same command goes on from there"
+    where = f"goes on from episode {safe_episode:,}" if safe_episode else "begins anew"
+    return f"{_not_saved(problem)}, so the same command {where}"
 
 
 def _update(task: Task, network: nn.Module, optimizer, generator: np.random.Generator, size: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Prepare a data set: python stages/download.py KIND SCALE. Writes data/SCALE/KIND.npz and its provenance."""
+"""Prepare a data set: python -m stages.download KIND SCALE. Writes data/SCALE/KIND.npz and its provenance."""
 
 import sys
 

@@ -1,22 +1,21 @@
-"""Decide the claims and write the report: python stages/report.py SCALE. Writes to reports/SCALE/."""
+"""Decide the claims and write the report: python -m stages.report SCALE. Writes to reports/SCALE/."""
 
 import sys
+from pathlib import Path
 
-from diffplast import params, report, results
+from diffplast import params, report, results, runs
 
 
-def main() -> int:
+@runs.errors_told()
+def main() -> None:
     """Read and check params, read the results of every task, write claims and page."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     scale = sys.argv[1]
-    try:
-        report.write(scale, results.read_all(scale, params.read()))
-    except (params.ParamsError, results.ResultsError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    found = results.read_all(scale, params.read())
+    with runs.writing_to(Path("reports", scale)):
+        report.write(scale, found)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,45 +1,43 @@
-"""Train one network: python stages/train.py TASK SCALE ARM SEED. Writes runs/SCALE/TASK/ARM-SEED/."""
+"""Train one network: python -m stages.train TASK SCALE ARM SEED. Writes runs/SCALE/TASK/ARM-SEED/."""
 
 import sys
 
 import pandas as pd
-import torch
 
 from diffplast import machine, params, runs
-from diffplast.checkpoint import Checkpoint, fingerprint
+from diffplast.checkpoint import Checkpoint, fingerprint, serialised
 from diffplast.training import Interrupted, train
 
 
-def main() -> int:
+@runs.errors_told()
+def main() -> None:
     """Read and check params, train, write weights, curve and what the run cost."""
     run = runs.from_arguments(__doc__)
-    try:
-        checked = params.load(run.task)
-        task = runs.open_task(run, checked)
-    except (params.ParamsError, FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    checked = params.load(run.task)
+    task = runs.open_task(run, checked)
+    run.folder.mkdir(parents=True, exist_ok=True)
     settings = {"run": str(run), "threads": checked.threads, "device": task.device.type}
     settings |= {"experiment": task.experiment.model_dump(), "settings": task.settings.model_dump()}
-    checkpoint = Checkpoint(run.checkpoint, fingerprint(settings))
+    data = [] if task.dataset is None else [runs.data_file(task.dataset, run.scale)]
+    checkpoint = Checkpoint(run.checkpoint, fingerprint(settings, data))
     try:
         trained = train(task, run.seed, checkpoint, checked.checkpoint_seconds, str(run))
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
-        return 130
+        sys.exit(130)
     if trained.failure is not None:
-        print(f"{run} failed: {trained.failure}; its last good network is kept and evaluated", file=sys.stderr)
+        kept = f"its last good network is kept in {run.folder} and evaluated"
+        print(f"{run} failed: {trained.failure}; {kept}", file=sys.stderr)
 
-    run.folder.mkdir(parents=True, exist_ok=True)
-    torch.save(trained.network.state_dict(), run.folder / "weights.pt")
-    curve = pd.DataFrame(trained.curve, columns=["episode", "metric", "value"])
-    names = pd.DataFrame({"task": run.task, "arm": run.arm, "seed": run.seed}, index=curve.index)
-    pd.concat([names, curve], axis=1).to_csv(run.folder / "curve.csv", index=False)
-    runs.write_json(run.folder / "outcome.json", {"train_episodes": trained.episodes, "failure": trained.failure})
-    runs.write_json(run.folder / "run.json", machine.describe(checked.threads, task.device, trained.seconds))
-    checkpoint.remove()
-    return 0
+    # The checkpoint stays until evaluation: DVC takes over what is written here only after this script has ended.
+    with runs.writing_to(run.folder):
+        (run.folder / "weights.pt").write_bytes(serialised(trained.network.state_dict()))
+        curve = pd.DataFrame(trained.curve, columns=["episode", "metric", "value"])
+        names = pd.DataFrame({"task": run.task, "arm": run.arm, "seed": run.seed}, index=curve.index)
+        pd.concat([names, curve], axis=1).to_csv(run.folder / "curve.csv", index=False)
+        runs.write_json(run.folder / "outcome.json", {"train_episodes": trained.episodes, "failure": trained.failure})
+        runs.write_json(run.folder / "run.json", machine.describe(checked.threads, task.device, trained.seconds))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

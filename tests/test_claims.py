@@ -242,7 +242,7 @@ def test_markdown_is_one_table(make_tree):
 
 
 def test_summaries():
-    assert summary.spread("error", [0.0123]) == "1.2\N{NO-BREAK SPACE}% (1 seed)"
+    assert summary.spread("wrong_bits", [0.0123]) == "1.2\N{NO-BREAK SPACE}% (1 seed)"
     assert summary.spread("reward", [100, 200]) == "150 (100–200; 2 seeds)"
     assert summary.spread("reward", [1, 2, 3, 4, 100]) == "3 (2–4; 5 seeds)"
     assert summary.spread("reward", []) == "no finished run"

@@ -38,8 +38,8 @@ def imports_of(file: Path, seen: set[Path]) -> set[Path]:
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_what_a_stage_imports_is_among_its_deps(stage):
     block = PIPELINE[stage]
-    script, *arguments = block["cmd"].split()[1:]
-    files = imports_of(ROOT / script, set())
+    _, _, module, *arguments = block["cmd"].split()
+    files = imports_of(ROOT.joinpath(*module.split(".")).with_suffix(".py"), set())
     if stage.split("_", 1)[0] in ("train", "evaluate", "figures"):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
     if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):

@@ -1,5 +1,6 @@
 """The real pipeline through DVC, at `smoke`, in a clean copy of the project: minutes, so in CI and `make test-all`."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -34,16 +35,21 @@ class Clone:
         self.run("git", "add", "--all")
         self.run("git", "-c", "user.name=test", "-c", "user.email=test", "commit", "--quiet", "-m", "copy")
 
-    def run(self, *command: str) -> str:
-        """Output of a command in the copy; an error is shown with what it printed."""
+    def start(self, *command: str) -> subprocess.Popen:
+        """A command in the copy, started, with its output in a pipe. Nothing but its folder leads it to the copy."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "PYTHONPATH": str(self.folder)}
-        result = subprocess.run(
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path}
+        return subprocess.Popen(
             [str(part) for part in command], cwd=self.folder, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}"
-        return result.stdout
+
+    def run(self, *command: str, succeeds: bool = True) -> str:
+        """Output of a command in the copy that succeeds, or fails, as said; else it is shown with what it printed."""
+        process = self.start(*command)
+        output, _ = process.communicate()
+        assert (process.returncode == 0) == succeeds, f"{command}\n{output[-4000:]}"
+        return output
 
     def repro(self, *options: str) -> set[str]:
         """`dvc repro`; names of the stages that ran."""
@@ -124,6 +130,27 @@ def test_an_edited_figure_trains_nothing(clone):
 def test_an_edited_task_leaves_the_others_alone(clone):
     clone.edit("diffplast/tasks/maze.py")
     assert tasks_of(clone.would_run(), "train") == {"maze"}
+
+
+def test_a_run_that_is_no_longer_finite_is_shown_as_failed_and_the_rest_completes(clone):
+    with (clone.folder / "diffplast" / "tasks" / "binary.py").open("a") as file:
+        file.write(
+            "\n\nclass Poisoned(Binary):\n"
+            "    def step(self, network, episodes):\n"
+            "        step = super().step(network, episodes)\n"
+            "        step.loss = step.loss * (float('nan') if self.arm == 'homogeneous' else 1)\n"
+            "        return step\n\n\nTASK = Poisoned\n"
+        )
+    output = clone.run("dvc", "repro")
+    assert "binary smoke homogeneous seed 0 failed: after episode 0 the loss (nan)" in output
+    reports = clone.folder / "reports" / "smoke"
+    assert "failed: homogeneous, seed 0: after episode 0 the loss (nan)" in (reports / "index.html").read_text()
+    outcomes = {
+        arm: json.loads((reports / "runs" / "binary" / f"{arm}-0" / "metrics.json").read_text())["failure"]
+        for arm in tasks.load("binary").arms
+    }
+    assert outcomes.pop("homogeneous") is not None and set(outcomes.values()) == {None}
+    assert clone.would_run() == set()
 
 
 def test_a_new_seed_trains_only_that_seed(clone):

@@ -96,5 +96,5 @@ def test_training_learns(make_task):
 
     task = make_task("binary", "plastic", episodes=1500, batch=5, lr=3e-3, curve_every=250)
     trained = train(task, 0, no_checkpoint(), 1e9, "test")
-    errors = [value for _, metric, value in trained.curve if metric == "error"]
+    errors = [value for _, metric, value in trained.curve if metric == "wrong_bits"]
     assert errors[-1] < 0.6 * errors[0]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from diffplast import UserError
+
 IMAGE_SIDE = 32
 DRAWING_SIDE = 31
 
@@ -25,7 +27,7 @@ KEYS = {
 PIXELS = {"images": ("train", "test"), "omniglot": ("drawings",)}  # what `digest` covers, in this order
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A prepared data file that is missing, damaged or of the wrong kind; says which and what to do."""
 
 

@@ -3,6 +3,8 @@
 import importlib
 import pkgutil
 
+from diffplast import UserError
+
 from .base import Task
 
 NOT_TASKS = {"base"}
@@ -14,7 +16,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> type[Task]:
-    """The class of the task called `name`. Raises ValueError where there is none."""
+    """The class of the task called `name`. Raises UserError where there is none."""
     if name not in names():
-        raise ValueError(f"unknown task {name!r}; known: {', '.join(names())}")
+        raise UserError(f"unknown task {name!r}; known: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}").TASK

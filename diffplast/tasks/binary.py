@@ -48,12 +48,12 @@ def draw_patterns(bits: int, times: Presentation, generator: np.random.Generator
 def completion_step(restored: Tensor, target: Tensor) -> Step:
     """Loss and metrics of restored (B, bits), real, against target (B, bits), ±1.
 
-    The loss is the summed squared error (the paper's), averaged over episodes; `error` is the share of all bits
+    The loss is the summed squared error (the paper's), averaged over episodes; `wrong_bits` is the share of all bits
     with the wrong sign.
     """
     loss = (restored - target).square().sum(dim=1).mean()
     wrong = (torch.sign(restored.detach()) != target).float().mean(dim=1)
-    return Step(loss, {"error": wrong})
+    return Step(loss, {"wrong_bits": wrong})
 
 
 class Binary(Task[Experiment]):
@@ -61,7 +61,7 @@ class Binary(Task[Experiment]):
 
     title = "Binary patterns"
     arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
-    metrics = {"error": Metric("share of wrong bits", higher_is_better=False)}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
     Experiment = Experiment
 
     def network(self) -> nn.Module:

@@ -75,7 +75,7 @@ class BinarySmall(Task[Experiment]):
 
     title = "Binary patterns, small"
     arms = {"plastic": "plastic", "nonplastic": "non-plastic RNN", "lstm": "LSTM"}
-    metrics = {"error": Metric("share of wrong bits", higher_is_better=False)}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
     Experiment = Experiment
 
     def network(self) -> nn.Module:
