@@ -67,7 +67,10 @@ def test_a_queue_with_two_workers_gives_what_one_run_after_the_other_gives(clone
         clone.run("dvc", "exp", "run", "--queue", "--name", f"at-{rate}", "-S", LRS.format(rate), f"evaluate_{RUN}")
     # The workers outlive the command, with its output open: a pipe would not end.
     clone.run("sh", "-c", "dvc queue start --jobs 2 > /dev/null 2>&1")
-    while "Queued" in (status := clone.run("dvc", "queue", "status")) or "Running" in status:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and (
+        "Queued" in (status := clone.run("dvc", "queue", "status")) or "Running" in status
+    ):
         time.sleep(3)
     assert status.count("Success") == 2, status
     refs = clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").split()
