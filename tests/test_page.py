@@ -153,6 +153,7 @@ def test_no_serious_fault_of_accessibility(page, scheme):
 def test_on_paper_and_without_scripts_the_still_figures_are_there(browser, page, tree):
     page.emulate_media(media="print")
     assert page.locator(".curves .still").first.is_visible() and page.locator(".curves .live").first.is_hidden()
+    assert page.locator("figure.maze").is_hidden()
     plain = browser.new_page(java_script_enabled=False)
     plain.goto(page.url)
     assert plain.locator(".curves .still").first.is_visible() and plain.locator("figure.maze").is_hidden()

@@ -43,7 +43,7 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.maz
       for (let t = Math.max(0, now - trail); t < now; t++) {
         const end = rewards[t] > 0 ? goal : path[t + 1];  // the reward's cell; from there the agent is moved
         const [[x0, y0], [x1, y1]] = [path[t], end].map(middle);
-        lines.push(`<path d="M${x0} ${y0}L${x1} ${y1}" stroke="${color}" opacity="${1 - (now - t - 1) / trail}"/>`);
+        lines.push(`<path d="M${x0} ${y0}L${x1} ${y1}" stroke="${color}" opacity="${1 - 0.8 * (now - t - 1) / trail}"/>`);
       }
       const [x, y] = middle(path[now]);
       pictures[i].querySelector("g").innerHTML = `${lines.join("")}<circle cx="${x}" cy="${y}" r="3.2"/>`;
