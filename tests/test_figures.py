@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from dvc_render import VegaRenderer
 from PIL import Image, ImageColor, ImageSequence
 
-from diffplast import figures, results, tasks
+from diffplast import figures, params, results, tasks
 from diffplast.figures import curves, maze_episodes
 from diffplast.figures.maze import GOAL
 
@@ -68,6 +69,27 @@ def test_the_table_for_dvc_plots_holds_medians(make_tree):
     table = pd.read_csv(tree.folder / "reports" / tree.scale / "curves/maze.csv")
     assert list(table.columns) == ["episode", "plastic", "homogeneous", "nonplastic"]
     assert table.set_index("episode").loc[[32, 64], "plastic"].tolist() == [3.0, 4.0]
+
+
+def test_dvc_plots_show_every_arm_with_the_projects_template():
+    plots = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]
+    shown = {name: plot for entry in plots for name, plot in entry.items()}
+    content = params.read(ROOT / "params.yaml")
+    assert {name: plot["y"] for name, plot in shown.items()} == {
+        name: {f"reports/${{scale}}/curves/{name}.csv": content[name]["arms"]} for name in tasks.names()
+    }
+    arms = [{"filename": "maze.csv", "field": arm} for arm in ("plastic", "nonplastic")]
+    points = [
+        {"episode": "1", "value": value, "rev": rev, "filename": "maze.csv", "field": arm}
+        for rev in ("HEAD", "workspace") for arm, value in (("plastic", "2"), ("nonplastic", ""))
+    ]
+    renderer = VegaRenderer(
+        points, "maze", x="episode", y="value", anchors_y_definitions=arms, template=shown["maze"]["template"],
+        template_dir=ROOT / ".dvc/plots",
+    )
+    filled = renderer.get_filled_template()
+    assert "<DVC_METRIC" not in json.dumps(filled)
+    assert filled["facet"]["field"] == "field" and filled["spec"]["encoding"]["color"]["field"] == "rev"
 
 
 def test_a_run_that_ended_early_keeps_its_last_value(make_tree):

@@ -1,6 +1,7 @@
 """The page in a browser: it draws, answers, asks nothing of any network, and can be used without a mouse or eyes."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
@@ -44,20 +45,27 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(params=WIDTHS.values(), ids=WIDTHS)
-def page(browser, tree, request):
-    """The page, as wide as a phone and as a desk; at the end there must have been no error and no request."""
-    opened = browser.new_page(viewport={"width": request.param, "height": 800})
+@contextmanager
+def opened(browser, tree, width):
+    """The page at a width; at the end there must have been no error and no request."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
     troubles, requests = [], []
-    opened.on("console", lambda message: troubles.append(message.text))
-    opened.on("pageerror", lambda error: troubles.append(str(error)))
-    opened.on("request", lambda asked: requests.append(asked.url))
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda asked: requests.append(asked.url))
     file = tree.folder / "reports" / tree.scale / "index.html"
-    opened.goto(file.as_uri())
-    yield opened
+    page.goto(file.as_uri())
+    yield page
     assert troubles == []
     assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
-    opened.close()
+    page.close()
+
+
+@pytest.fixture(params=WIDTHS.values(), ids=WIDTHS)
+def page(browser, tree, request):
+    """The page, as wide as a phone and as a desk."""
+    with opened(browser, tree, request.param) as page:
+        yield page
 
 
 def test_nothing_sticks_out_and_every_figure_is_drawn(page):
@@ -148,6 +156,20 @@ def test_no_serious_fault_of_accessibility(page, scheme):
     faults = axe.Axe().run(page).response["violations"]
     serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]
     assert not serious, [(fault["help"], fault["nodes"][0]["html"]) for fault in serious]
+
+
+def test_failed_runs_leave_a_page_that_works(browser, tree):
+    kept = {run.results / "metrics.json": (run.results / "metrics.json").read_text() for run in tree.runs("maze")}
+    for run in tree.runs("maze"):
+        tree.fail(run)
+    report.write(tree.scale, results.read_all(tree.scale, params.read()))
+    with opened(browser, tree, WIDTHS["desktop"]) as page:
+        assert page.locator("#maze .curves .line").count() == 0
+        assert "plastic (3 of 3 failed)" in page.locator("#maze .curves th").nth(3).inner_text()
+        assert page.locator("#binary .curves .line").count() == 3 and page.locator("figure.maze").count() == 0
+    for path, text in kept.items():
+        path.write_text(text)
+    report.write(tree.scale, results.read_all(tree.scale, params.read()))
 
 
 def test_on_paper_and_without_scripts_the_still_figures_are_there(browser, page, tree):

@@ -24,7 +24,7 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
   function ticks(low, high, count) {
     const rough = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
-    const from = Math.floor(low / step), to = Math.ceil(high / step);
+    const from = Math.floor(low / step), to = Math.max(from + 1, Math.ceil(high / step));
     return Array.from({ length: to - from + 1 }, (_, i) => Number(((from + i) * step).toPrecision(12)));
   }
   function powers() {
