@@ -168,7 +168,10 @@ def flat(content: dict, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def parameters(task: str, scale: str) -> str:
-    """The task's block of params.yaml as it is written there, comments and all, without the other scales."""
+    """The task's block of params.yaml as it is written there, comments and all, without the other scales.
+
+    DVC watches the values alone: a comment that is edited appears when the page is next made.
+    """
     block = re.search(rf"^{task}:.*?(?=^\w|\Z)", params.PATH.read_text(), re.DOTALL | re.MULTILINE)[0]
     others = "|".join(name for name in params.SCALES if name != scale)
     block = re.sub(rf"^    ({others}): .*\n", "", block, flags=re.MULTILINE)
