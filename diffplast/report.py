@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffplast import claims, figures, published, summary
-from diffplast.figures import style
+from diffplast import claims, figures, params, published, summary
+from diffplast.figures import curves, maze_episodes, style
 from diffplast.figures.overview import overview
 from diffplast.results import ResultsError, TaskResults, evaluate_command
 
@@ -54,7 +54,11 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Claim])
         lstrip_blocks=True,
     )
     environment.filters |= {"number": summary.number, "duration": duration, "flat": flat, "setting": setting}
-    environment.globals |= {"evaluate_command": evaluate_command, "show": summary.show, "spread": summary.spread}
+    environment.globals |= {
+        "curves": curves.points, "evaluate_command": evaluate_command, "log_episodes": curves.LOG_EPISODES,
+        "maze_episodes": maze_episodes.episodes, "parameters": parameters, "show": summary.show,
+        "spread": summary.spread,
+    }
     folder = Path("reports", scale) / "figures"
     return environment.get_template("report.html").render(
         scale=scale,
@@ -161,6 +165,17 @@ def flat(content: dict, prefix: str = "") -> list[tuple[str, str]]:
         elif value is not None:
             entries.append((f"{prefix}{key}", f"{value:,}" if type(value) is int else str(value)))
     return entries
+
+
+def parameters(task: str, scale: str) -> str:
+    """The task's block of params.yaml as it is written there, comments and all, without the other scales.
+
+    DVC watches the values alone: a comment that is edited appears when the page is next made.
+    """
+    block = re.search(rf"^{task}:.*?(?=^\w|\Z)", params.PATH.read_text(), re.DOTALL | re.MULTILINE)[0]
+    others = "|".join(name for name in params.SCALES if name != scale)
+    block = re.sub(rf"^    ({others}): .*\n", "", block, flags=re.MULTILINE)
+    return re.sub(rf"^  ({others}):.*\n(    .*\n)*", "", block, flags=re.MULTILINE).rstrip()
 
 
 def setting(found: TaskResults, name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import params, tasks
+from diffplast import figures, params, tasks
 from tests.conftest import ROOT
 
 PIPELINE = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -44,6 +44,13 @@ def test_what_a_stage_imports_is_among_its_deps(stage):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
     if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):
         files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
+    if stage.startswith("figures"):
+        named = [figures.CURVES.get(arguments[0]), *figures.FIGURES.get(arguments[0], {}).values()]
+        named += figures.ANIMATIONS.get(arguments[0], {}).values()
+        for place in filter(None, named):
+            files |= imports_of(ROOT / f"{place.partition(':')[0].replace('.', '/')}.py", set())
+    if stage == "report":
+        files |= {file for file in (ROOT / "diffplast" / "templates").rglob("*") if file.is_file()}
     needed = {str(file.relative_to(ROOT)) for file in files}
     missing = needed - set(block["deps"])
     assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"

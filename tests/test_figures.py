@@ -1,5 +1,7 @@
 """Figures: drawn for every task, the same bytes each time, from the result files and nothing else."""
 
+import io
+import itertools
 import json
 import os
 import subprocess
@@ -8,9 +10,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from dvc_render import VegaRenderer
+from PIL import Image, ImageColor, ImageSequence
 
-from diffplast import figures, results, tasks
-from diffplast.figures import curves
+from diffplast import figures, params, results, tasks
+from diffplast.figures import curves, maze_episodes
+from diffplast.figures.maze import GOAL
 
 from .made_up import ROOT, Tree, run_script
 
@@ -35,6 +40,7 @@ def test_every_task_has_its_figures_and_the_same_bytes_again(make_tree, task):
     tree = make_tree(task)
     made = write(tree, task)
     wanted = {f"{name}.{ending}" for name in figures.names(task) for ending in ("png", "svg")} | {f"{task}.csv"}
+    wanted |= {f"{name}.gif" for name in figures.ANIMATIONS.get(task, {})}
     assert set(made) == wanted
     assert write(tree, task) == made
 
@@ -63,6 +69,27 @@ def test_the_table_for_dvc_plots_holds_medians(make_tree):
     table = pd.read_csv(tree.folder / "reports" / tree.scale / "curves/maze.csv")
     assert list(table.columns) == ["episode", "plastic", "homogeneous", "nonplastic"]
     assert table.set_index("episode").loc[[32, 64], "plastic"].tolist() == [3.0, 4.0]
+
+
+def test_dvc_plots_show_every_arm_with_the_projects_template():
+    plots = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]
+    shown = {name: plot for entry in plots for name, plot in entry.items()}
+    content = params.read(ROOT / "params.yaml")
+    assert {name: plot["y"] for name, plot in shown.items()} == {
+        name: {f"reports/${{scale}}/curves/{name}.csv": content[name]["arms"]} for name in tasks.names()
+    }
+    arms = [{"filename": "maze.csv", "field": arm} for arm in ("plastic", "nonplastic")]
+    points = [
+        {"episode": "1", "value": value, "rev": rev, "filename": "maze.csv", "field": arm}
+        for rev in ("HEAD", "workspace") for arm, value in (("plastic", "2"), ("nonplastic", ""))
+    ]
+    renderer = VegaRenderer(
+        points, "maze", x="episode", y="value", anchors_y_definitions=arms, template=shown["maze"]["template"],
+        template_dir=ROOT / ".dvc/plots",
+    )
+    filled = renderer.get_filled_template()
+    assert "<DVC_METRIC" not in json.dumps(filled)
+    assert filled["facet"]["field"] == "field" and filled["spec"]["encoding"]["color"]["field"] == "rev"
 
 
 def test_a_run_that_ended_early_keeps_its_last_value(make_tree):
@@ -144,6 +171,56 @@ def test_a_step_that_finds_the_reward_leads_to_the_goal():
     segments, steps = track(path, np.array([0, 10, -0.1]), np.array([1, 3]))
     assert segments.tolist() == [[[1, 1], [1, 2]], [[1, 2], [1, 3]], [[5, 5], [5, 6]]]
     assert steps.tolist() == [0, 1, 2]
+
+
+def test_the_animation_moves_the_agent_and_stays_compact(make_tree):
+    tree = make_tree("maze", seeds=(0,))
+    steps = tree.checked.maze.experiment.steps
+    content = write(tree, "maze")["maze_episodes.gif"]
+    assert len(content) < 500_000
+    picture = Image.open(io.BytesIO(content))
+    assert picture.n_frames <= steps + 1 and picture.info["loop"] == 0
+    frames = [np.asarray(frame.convert("RGB"), dtype=int) for frame in ImageSequence.Iterator(picture)]
+    assert all(np.abs(later - earlier).max() > 50 for earlier, later in itertools.pairwise(frames))
+    goal = np.array(ImageColor.getrgb(GOAL))
+    assert all((np.abs(frame - goal).max(axis=2) < 30).any() for frame in frames)
+
+
+def test_numbers_for_the_page_are_those_that_are_drawn(make_tree):
+    tree = make_tree("binary", seeds=(0, 1, 2))
+    for run, value in zip(tree.runs("binary", "plastic"), (0.1, 0.5, 0.30004), strict=True):
+        tree.set_curve(run, {10: value, 20: value / 2})
+    tree.set_values("binary", "plastic", 0.01, 0.02, 0.03)
+    points = curves.points(tree.read("binary"))
+    assert points["level"] == 0.01 and points["percent"] and points["from_zero"]
+    assert points["arms"][0] == {
+        "color": "#0072b2", "dash": "", "episodes": [10, 20], "middle": [0.3, 0.15], "low": [0.2, 0.1],
+        "high": [0.4, 0.2], "unseen": [0.01, 0.02, 0.03],
+    }
+    tree.fail(tree.runs("binary", "plastic")[1])
+    assert curves.points(tree.read("binary"))["arms"][0]["unseen"] == [0.01, 0.03]
+
+
+def test_the_pages_player_has_every_step(make_tree):
+    tree = make_tree("maze")
+    tree.fail(tree.runs("maze", "homogeneous")[0])
+    for run in tree.runs("maze", "nonplastic"):
+        tree.fail(run)
+    found = tree.read("maze")
+    shown = found.finished("plastic")[0].examples()
+    player = maze_episodes.episodes(found)
+    assert player["walls"] == shown["walls"].astype(int).tolist()
+    assert [agent["name"] for agent in player["agents"]] == ["plastic, seed 0", "homogeneous α, seed 1"]
+    maze = player["agents"][0]["mazes"][3]
+    assert maze["goal"] == shown["late_goal"][3].tolist()
+    assert maze["early"]["path"] == shown["early_path"][3].tolist()
+    np.testing.assert_allclose(maze["late"]["rewards"], shown["late_reward"][3], atol=1e-3)
+
+
+def test_plasticity_within_and_between_the_halves_of_an_image():
+    from diffplast.figures.images import halves
+
+    assert halves(np.array([[1, 1, 7, 8], [1, 3, 8, 9], [7, 8, 3, 1], [8, 9, 1, 1]])) == (1, 8)
 
 
 def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):

@@ -127,6 +127,13 @@ def test_an_edited_figure_trains_nothing(clone):
     assert not tasks_of(stages, "train") and not tasks_of(stages, "evaluate")
 
 
+def test_an_edited_template_makes_the_page_again_and_nothing_else(clone):
+    clone.edit("diffplast/templates/report.css")
+    started = time.monotonic()
+    assert clone.repro() == {"report@smoke"}
+    assert time.monotonic() - started < 20
+
+
 def test_an_edited_task_leaves_the_others_alone(clone):
     clone.edit("diffplast/tasks/maze.py")
     assert tasks_of(clone.would_run(), "train") == {"maze"}

@@ -42,7 +42,7 @@ def written(tree):
 class Page(HTMLParser):
     """Collects the tags of a page and checks that they are closed in order."""
 
-    VOID = {"meta", "link", "img", "br"}
+    VOID = {"meta", "link", "img", "br", "input"}
 
     def __init__(self, text):
         super().__init__()
@@ -97,8 +97,35 @@ def test_a_changed_result_file_changes_claims_and_page(tree):
     tree.change(run_changed, reward=1234.0)
     changed_page, changed_table = written(tree)
     (run_changed.results / "metrics.json").write_text(kept)
+    assert '"unseen": [1234.0, ' in changed_page and '"unseen": [1234.0, ' not in page
     assert "1,234" in changed_table and "1,234" not in table
     assert changed_page.count("1,234") >= 4 and "1,234" not in page
+
+
+def test_a_changed_curve_or_parameter_changes_the_page(tree):
+    page, _ = written(tree)
+    run_changed = tree.runs("images", "plastic")[0]
+    kept = {name: (run_changed.results / name).read_text() for name in ("curve.csv", "metrics.json")}
+    tree.set_curve(run_changed, {5: 123.4, 16: 43.21})
+    tree.set("maze.smoke.lr=0.00777")
+    changed, _ = written(tree)
+    for name, text in kept.items():
+        (run_changed.results / name).write_text(text)
+    tree.set("maze.smoke.lr=0.001")
+    assert '"high": [123.4, ' in changed and '"high": [123.4, ' not in page
+    assert "lr: 0.00777" in changed and "0.00777" not in page
+
+
+def test_parameters_are_shown_as_written_without_other_scales(tree):
+    block = report.parameters("maze", "smoke")
+    assert block.startswith("maze:\n") and "# paper (program)" in block and "  smoke:\n    episodes: 64" in block
+    assert "laptop:" not in block and "omniglot" not in block
+    assert block.splitlines()[-1] == "    curve_every: 32"
+
+
+def test_pages_that_are_committed_are_small():
+    pages = list((ROOT / "reports").glob("*/index.html"))
+    assert pages and all(page.stat().st_size < 5e6 for page in pages)
 
 
 def test_a_failed_run_is_on_the_page(tree):
@@ -109,6 +136,16 @@ def test_a_failed_run_is_on_the_page(tree):
     (run_failed.results / "metrics.json").write_text(kept)
     assert "failed: lstm, seed 1: after episode 300 the loss (nan) is not finite" in page
     assert page.count(", failed</td>") == 1
+
+
+def test_a_page_without_any_finished_agent_has_no_player(tree):
+    kept = {run: (run.results / "metrics.json").read_text() for run in tree.runs("maze")}
+    for run in kept:
+        tree.fail(run)
+    page, _ = written(tree)
+    for run, text in kept.items():
+        (run.results / "metrics.json").write_text(text)
+    assert '<figure class="maze"' not in page and '<figure class="maze"' in written(tree)[0]
 
 
 def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, capsys):

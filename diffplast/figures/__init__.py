@@ -1,6 +1,7 @@
 """The figures: every task gets its learning curves; what else a task gets is listed here.
 
 A drawing function takes a task's `TaskResults` and returns a figure, headed by its finding, and its description.
+Animations are listed apart; their functions return frames and the time of each in milliseconds.
 They are named by strings and imported when used, so that a task's figures depend on no other task's.
 """
 
@@ -11,13 +12,10 @@ from diffplast.figures import style
 from diffplast.figures.curves import learning_curves, table
 from diffplast.results import TaskResults
 
-__all__ = ["CURVES", "FIGURES", "names", "write"]
+__all__ = ["ANIMATIONS", "CURVES", "FIGURES", "names", "write"]
 
 # Task -> its own way to draw the learning curves, instead of the general one.
-CURVES = {
-    "binary": "diffplast.figures.binary:curves_with_level",
-    "binary_small": "diffplast.figures.binary:episodes_needed",
-}
+CURVES = {"binary_small": "diffplast.figures.binary:episodes_needed"}
 
 # Task -> further figures by file name.
 FIGURES = {
@@ -28,6 +26,9 @@ FIGURES = {
     "omniglot": {"omniglot_table": "diffplast.figures.omniglot:beside_published"},
     "maze": {"maze_paths": "diffplast.figures.maze:paths"},
 }
+
+# Task -> animations by file name.
+ANIMATIONS = {"maze": {"maze_episodes": "diffplast.figures.maze_episodes:animation"}}
 
 
 def names(task: str) -> list[str]:
@@ -49,5 +50,7 @@ def write(results: TaskResults, folder: Path) -> None:
         for name, draw in drawings.items():
             figure, description = draw(results)
             style.save(figure, description, folder / "figures" / name)
+        for name, place in ANIMATIONS.get(results.name, {}).items():
+            style.animate(*_function(place)(results), folder / "figures" / name)
     (folder / "curves").mkdir(parents=True, exist_ok=True)
     table(results).to_csv(folder / "curves" / f"{results.name}.csv", index=False, float_format="%.6g")

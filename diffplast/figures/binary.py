@@ -1,4 +1,4 @@
-"""The learning curves of the binary tasks, with the error below which the paper counts them as solved."""
+"""The learning curves of the small binary task, headed by how long each arm needed."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -7,12 +7,6 @@ from diffplast import published, summary
 from diffplast.results import TaskResults
 
 from .curves import learning_curves
-
-
-def curves_with_level(results: TaskResults) -> tuple[Figure, str]:
-    """Learning curves and a line at the error that counts as solved."""
-    level = published.SOLVED_ERROR
-    return learning_curves(results, level=(level, summary.show(results.metric, level)))
 
 
 def episodes_needed(results: TaskResults) -> tuple[Figure, str]:
@@ -33,4 +27,4 @@ def episodes_needed(results: TaskResults) -> tuple[Figure, str]:
         parts.append(f"{text} ({results.label(arm)})")
     shown = summary.show(results.metric, level)
     heading = f"Training episodes until {shown} wrong bits: {', '.join(parts)}"
-    return learning_curves(results, heading, level=(level, shown))
+    return learning_curves(results, heading)

@@ -7,13 +7,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from diffplast import summary
+from diffplast import published, summary
 from diffplast.results import TaskResults
 
 from . import style
 
 LOG_EPISODES = {"binary_small"}
 """Tasks whose arms differ by orders of magnitude in the length of their training."""
+LEVELS = {"binary": published.SOLVED_ERROR, "binary_small": published.SOLVED_ERROR}
+"""Values of the metric that are marked by a line across: where the paper counts a task as solved."""
 
 
 def finding(results: TaskResults) -> str:
@@ -107,20 +109,15 @@ def describe(results: TaskResults) -> str:
     return f"Learning curves, {results.kind.title}: {results.measure.label}. {'; '.join(parts)}."
 
 
-def learning_curves(
-    results: TaskResults, heading: str | None = None, level: tuple | None = None
-) -> tuple[Figure, str]:
-    """The figure every task has, and its description.
-
-    heading: instead of the general `finding`. level: (value, label) of a dotted line across.
-    """
+def learning_curves(results: TaskResults, heading: str | None = None) -> tuple[Figure, str]:
+    """The figure every task has, and its description. heading: instead of the general `finding`."""
     figure = Figure(figsize=(style.WIDTH, 2.6))
     axes = figure.subplots()
     lines = draw_curves(axes, results)
-    if level is not None:
-        axes.axhline(level[0], color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
+    if (level := LEVELS.get(results.name)) is not None:
+        axes.axhline(level, color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
         axes.annotate(
-            level[1], (0.01, level[0]), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
+            summary.show(results.metric, level), (0.5, level), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
             textcoords="offset points", color=style.FAINT, fontsize=6.5,
         )
     figure.legend(
@@ -129,6 +126,39 @@ def learning_curves(
     )
     style.title(figure, heading or finding(results))
     return figure, describe(results)
+
+
+def points(results: TaskResults) -> dict:
+    """What the learning curves show, as plain numbers for the page, to four significant digits.
+
+    Of every arm: episodes; middle, low and high of the metric there, as `summary.band`; unseen: its values on
+    unseen episodes.
+    """
+    arms = []
+    for arm in results.arms:
+        curves = results.curves(arm)
+        middle, low, high = summary.band(curves.to_numpy(), axis=1) if not curves.empty else ((), (), ())
+        arms.append(
+            {
+                "color": style.arm_style(arm, results.arms)["color"],
+                "dash": style.dashes(arm, results.arms),
+                "episodes": curves.index.tolist(),
+                "middle": _short(middle),
+                "low": _short(low),
+                "high": _short(high),
+                "unseen": _short(results.values(arm)),
+            }
+        )
+    return {
+        "percent": results.metric in summary.PERCENT,
+        "from_zero": not results.measure.higher_is_better,
+        "level": LEVELS.get(results.name),
+        "arms": arms,
+    }
+
+
+def _short(values) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
 
 
 def table(results: TaskResults) -> pd.DataFrame:

@@ -73,6 +73,13 @@ def restored(results: TaskResults) -> tuple[Figure, str]:
     return figure, description
 
 
+def halves(matrix: np.ndarray) -> tuple[float, float]:
+    """Medians of a square matrix over pixels, row by row: within the halves of the image, and between them."""
+    lower = np.arange(len(matrix)) >= len(matrix) // 2
+    within = lower[:, None] == lower
+    return float(np.median(matrix[within])), float(np.median(matrix[~within]))
+
+
 def matrices(results: TaskResults) -> tuple[Figure, str]:
     """The weights w and the coefficients α of a plastic network as pictures."""
     runs = _example_runs(results, ("plastic",))
@@ -100,10 +107,13 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
             axes.set_ylabel("from pixel", labelpad=-8)
         reach.append(f"{summary.number(float(np.abs(matrix).max()))} in {label.split()[-1]}")
     sizes = " and ".join(reach)
-    style.title(figure, f"The trained plastic network: up to {sizes}")
+    within, between = (summary.number(value) for value in halves(shown["alpha"].astype(float)))
+    style.title(figure, f"Plasticity α after training: median {between} between an image's halves, {within} within one")
     description = (
         f"The weights w and the plasticity coefficients α of one trained plastic network as two square pictures, a "
         f"row for each pixel from which and a column for each pixel to which a connection leads; blue is negative, "
-        f"red positive. The largest magnitude is {sizes}; each point is the largest of a block of connections."
+        f"red positive. The largest magnitude is {sizes}; each point is the largest of a block of connections. The "
+        f"median of these points of α is {between} where a connection leads from one half of the image, upper or "
+        f"lower, to the other, and {within} where it stays within one."
     )
     return figure, description

@@ -43,7 +43,7 @@ def beside_published(results: TaskResults) -> tuple[Figure, str]:
     for place, (_, value, low, high, text, colour) in zip(places, rows, strict=True):
         if value is not None:
             axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
-            axes.plot(value, place, "o" if place > -ours else "D", color=colour, markersize=3.6)
+            axes.plot(value, place, "o" if place > -ours else "D", color=colour, markersize=3.6, clip_on=False)
         # Beside the dot, on the side with more room.
         left = value is not None and value > 0.55
         axes.annotate(

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 WIDTH = 3.5
 """Width of a figure in inches: one column of a two-column page."""
@@ -68,6 +69,12 @@ def arm_style(arm: str, arms: list[str]) -> dict:
     return {"color": colour, "linestyle": line}
 
 
+def dashes(arm: str, arms: list[str]) -> str:
+    """The line style of an arm as SVG writes it, for a line two pixels wide."""
+    line = arm_style(arm, arms)["linestyle"]
+    return "" if line == "-" else " ".join(f"{2 * part:g}" for part in line[1])
+
+
 def title(figure: Figure, text: str, width: int = 52) -> None:
     """Head a figure with its finding."""
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
@@ -93,3 +100,10 @@ def save(figure: Figure, description: str, path: Path) -> None:
     about = {"Title": heading, "Description": description}
     figure.savefig(path.with_suffix(".png"), metadata={**about, "Software": None})
     figure.savefig(path.with_suffix(".svg"), metadata={**about, "Date": None, "Creator": None})
+
+
+def animate(frames: list[Image.Image], milliseconds: list[int], path: Path) -> None:
+    """Write path.gif, which plays again and again. milliseconds: how long each frame stays."""
+    frames[0].save(
+        path.with_suffix(".gif"), save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, optimize=True
+    )
