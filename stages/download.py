@@ -13,7 +13,7 @@ def main() -> int:
     try:
         checked = params.load(task="")
         name = getattr(checked.datasets, kind)
-        provenance = data.prepare(kind, name, checked.data[name], runs.data_file(kind, scale))
+        provenance = data.prepare(kind, name, checked.data[kind][name], runs.data_file(kind, scale))
     except (params.ParamsError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

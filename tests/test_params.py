@@ -95,7 +95,11 @@ BAD_VALUES = {
     "binary.laptop.decay": {"factor": 2.0, "every": 100},
     "binary_small.laptop.lr": {"plastic": 1e-3},
     "binary.test.laptop": {"episodes": 0, "batch": 8},
-    "data.glyphs.test_classes": "all",
+    "data.omniglot.glyphs.test_classes": "all",
+    "data.images.cifar10.train_batches": 6,
+    "data.images.cifar10.archive": {"mirror": None, "sha256": "c4a3"},
+    "data.images.folder.test_share": 1.0,
+    "data.omniglot.folder.ink": "blue",
 }
 
 
