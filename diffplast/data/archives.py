@@ -3,24 +3,29 @@
 import gzip
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from diffplast.data.formats import DataError
 
 # Images hardly shrink, so an archive that grows more than this is no archive of images but one made to do harm.
 RATIO = 100
 MEMBER_BYTES = 2**28  # of one file, which is held in memory
-DAMAGE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, RuntimeError, NotImplementedError)
+DAMAGE = (  # what the readers raise for an archive that they cannot make sense of
+    OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, RuntimeError,
+    UnicodeDecodeError, IndexError,
+)  # fmt: skip
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name (with /) and content of every file; by name, but those of a tar.gz in its own order.
 
     Left out: hidden files, and what file managers leave (`__MACOSX`, `Thumbs.db`, `desktop.ini`).
+    Damage may only show after the last file, so use nothing before the iteration has ended.
     Raises DataError where the path is missing or cannot be read, for an archive that is damaged, and for one with
     links, with names that lead out of it (as ../name), or that grows out of all proportion.
     """
@@ -62,12 +67,16 @@ def _zip(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    with gzip.open(path) as content, tarfile.open(fileobj=_Bounded(content, path), mode="r|") as archive:
-        for info in archive:
-            _check_name(path, info.name, is_link=not (info.isfile() or info.isdir()))
-            if info.isfile() and _wanted(info.name):
-                _check_size(path, info.name, info.size)
-                yield info.name, archive.extractfile(info).read()
+    with gzip.open(path) as unpacked:
+        content = _Bounded(unpacked, path)
+        with tarfile.open(fileobj=content, mode="r|") as archive:
+            for info in archive:
+                _check_name(path, info.name, is_link=not (info.isfile() or info.isdir()))
+                if info.isfile() and _wanted(info.name):
+                    _check_size(path, info.name, info.size)
+                    yield info.name, archive.extractfile(info).read()
+        while content.read(2**20):  # the checksum of the whole comes at the very end
+            pass
 
 
 class _Bounded:
@@ -97,10 +106,10 @@ def _out_of_proportion(path: Path) -> DataError:
 
 
 def _check_name(path: Path, name: str, is_link: bool) -> None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
     if is_link:
         raise DataError(f"{path}: {name} is a link or a special file. Pack the files themselves.")
-    if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
+    windows = PureWindowsPath(name)  # knows both kinds of slashes, and drives
+    if windows.anchor or ".." in windows.parts:
         raise DataError(f"{path}: the name {name} leads out of the archive. Get it anew from a source that you trust.")
 
 
@@ -111,5 +120,5 @@ def _check_size(path: Path, name: str, size: int) -> None:
 
 def _wanted(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts if part != ".")
-    return not hidden and parts[-1].lower() not in ("thumbs.db", "desktop.ini")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and PurePosixPath(name).name.lower() not in ("thumbs.db", "desktop.ini")

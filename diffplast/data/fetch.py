@@ -40,6 +40,10 @@ class Mirror(BaseModel):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
 
 
+class _PlaceError(Exception):
+    """Why a place does not have the archive."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an archive is: address (http, https) or local path, and its checksum ("sha256:..." or "md5:...")."""
@@ -78,10 +82,11 @@ def fetch(places: Sequence[Place], key: str) -> tuple[Path, Place]:
             if place.is_remote:
                 return _download(place), place
             missing = not _local(place).is_file()
-            raise DataError("there is no such file" if missing else f"its checksum is not {place.checksum}")
-        except (DataError, requests.RequestException) as problem:
-            problems.append(f"{place.address}: {problem}")
-            print(problems[-1], file=sys.stderr)
+            raise _PlaceError("there is no such file" if missing else f"its checksum is not {place.checksum}")
+        except (_PlaceError, requests.RequestException) as problem:
+            problems.append(f"{place.address}: {_explain(problem)}")
+            if place != places[-1]:
+                print(f"{problems[-1]}; trying {places[len(problems)].address}", file=sys.stderr)
     listed = "".join(f"\n  {problem}" for problem in problems)
     raise DataError(
         f"the archive was found whole in none of its places:{listed}\n"
@@ -102,33 +107,44 @@ def _is_whole(path: Path, checksum: str) -> bool:
 
 
 def _download(place: Place) -> Path:
+    """The archive in `FOLDER`. Raises DataError where it cannot be written, else as `_retrieve`."""
     target = _local(place)
-    partial = target.with_name(target.name + ".partial")
-    downloader = functools.partial(_with_retries, partial=partial)
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
         for stray in FOLDER.glob("tmp*"):  # pooch's own temporary file, left where a run was killed
             stray.unlink()
-        resumed = partial.exists()
+        partial = target.with_name(target.name + ".partial")
+        begun = partial.exists()
         try:
-            pooch.retrieve(place.address, place.checksum, fname=target.name, path=FOLDER, downloader=downloader)
-        except ValueError as problem:  # the checksum
-            if not resumed or isinstance(problem, DataError | requests.RequestException):
+            _retrieve(place, target, partial)
+        except _PlaceError:
+            if not begun:
                 raise
-            # The beginning was another file's, or damaged: once more, from the start.
-            pooch.retrieve(place.address, place.checksum, fname=target.name, path=FOLDER, downloader=downloader)
-    except (DataError, requests.RequestException):
+            _retrieve(place, target, partial)  # what was begun may have been another file: once more, from the start
+    except requests.RequestException:
         raise
     except OSError as problem:
         raise DataError(
-            f"{target} cannot be written: {problem.strerror}. Make room, then run again; "
-            "the download goes on where it stopped."
+            f"{target} cannot be written: {problem.strerror}. When that is set right, run again; the download goes on "
+            "where it stopped."
         ) from problem
-    except ValueError:
-        raise DataError(
-            f"what was downloaded is damaged or another file: its checksum is not {place.checksum}"
-        ) from None
     return target
+
+
+def _retrieve(place: Place, target: Path, partial: Path) -> None:
+    """Download by way of `partial`, which is gone when the file was whole but wrong.
+
+    Raises requests.RequestException for an answer that is not whole, _PlaceError for a wrong file.
+    """
+    downloader = functools.partial(_with_retries, partial=partial)
+    try:
+        pooch.retrieve(place.address, place.checksum, fname=target.name, path=FOLDER, downloader=downloader)
+    except requests.RequestException:
+        raise
+    except ValueError:
+        raise _PlaceError(
+            f"what comes from there is damaged or another file: its checksum is not {place.checksum}"
+        ) from None
 
 
 def _with_retries(address: str, whole: str, _, partial: Path) -> None:
@@ -140,13 +156,13 @@ def _with_retries(address: str, whole: str, _, partial: Path) -> None:
         except requests.RequestException as problem:
             if attempt == ATTEMPTS or not _may_pass(problem):
                 raise
-            print(f"{address}: {problem}; trying again", file=sys.stderr)
+            print(f"{address}: {_explain(problem)}; trying again", file=sys.stderr)
             time.sleep(WAIT_S * 2 ** (attempt - 1))
     with partial.open("rb") as file:
         start = file.read(100).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html")):
         partial.unlink()
-        raise DataError("a web page came in place of the archive, perhaps one to log in or one that says it has moved")
+        raise _PlaceError("a web page came in place of the archive, perhaps one to log in or a notice")
     os.replace(partial, whole)
 
 
@@ -171,7 +187,7 @@ def _continue(address: str, partial: Path) -> None:
                 start += len(chunk)
                 if start > LARGEST:
                     file.truncate(0)
-                    raise DataError(f"it sends more than {LARGEST:,} bytes, which is not the archive")
+                    raise _PlaceError(f"it sends more than {LARGEST:,} bytes, which is not the archive")
                 file.write(chunk)
                 bar.update(len(chunk))
 
@@ -181,3 +197,14 @@ def _may_pass(problem: requests.RequestException) -> bool:
         return problem.response.status_code >= 500 or problem.response.status_code in (408, 429)
     passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     return isinstance(problem, passing)
+
+
+def _explain(problem: Exception) -> str:
+    """What went wrong, without the address and the names of classes around it."""
+    if getattr(problem, "response", None) is not None:
+        return f"the server answers {problem.response.status_code} {problem.response.reason}"
+    cause = inner = problem
+    while isinstance(inner, Exception):
+        cause, inner = inner, getattr(inner, "reason", None) or (inner.args or (None,))[0]
+    said = next((part for part in cause.args if isinstance(part, str)), type(cause).__name__)
+    return said.rpartition("): ")[2]

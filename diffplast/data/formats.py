@@ -81,7 +81,8 @@ def write(path: str | Path, kind: str, arrays: dict) -> None:
         os.replace(partial, path)
     except OSError as problem:
         partial.unlink(missing_ok=True)
-        raise DataError(f"{path} cannot be written: {problem.strerror}. Make room, then run again.") from problem
+        said = f"{path} cannot be written: {problem.strerror}. When that is set right, run again."
+        raise DataError(said) from problem
 
 
 def load(path: str | Path, kind: str | None = None) -> dict:

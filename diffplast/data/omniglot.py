@@ -92,8 +92,7 @@ def _read(path: Path, part: Part) -> tuple[np.ndarray, list[str]]:
     The digest is over the drawings alone, so that an archive that was packed anew is as good as the official one.
     """
     small, classes, problems, digest = [], {}, [], hashlib.sha256()
-    bar = tqdm(members(path), desc=path.name, total=part.characters * DRAWINGS, unit="drawing", mininterval=1)
-    for name, content in bar:
+    for name, content in tqdm(sorted(members(path)), desc=path.name, unit="drawing", mininterval=1):
         try:
             drawing = read_drawing(content)
             small.append(shrink_drawing(drawing, "dark"))

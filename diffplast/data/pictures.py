@@ -1,6 +1,7 @@
 """Image files of any kind and size as the small grey arrays that data sets are made of."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -51,23 +52,22 @@ def shrink_drawing(drawing: Image.Image, ink: str) -> np.ndarray:
     return small
 
 
-def refuse_unusable(where: str, problems: list[str], remedy: str) -> None:
+def refuse_unusable(place: Path, problems: list[str], remedy: str) -> None:
     """Raise DataError with all problems in one message, or the first of them where they are many; none: return."""
     if problems:
         more = f"\n  ... and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         listed = "".join(f"\n  {problem}" for problem in problems[:LISTED])
-        raise DataError(f"{where}: {len(problems)} file(s) cannot be used:{listed}{more}\n{remedy}")
+        raise DataError(f"{place}: {len(problems)} file(s) cannot be used:{listed}{more}\n{remedy}")
 
 
 def _open(content: bytes) -> Image.Image:
     """The image, upright and on white."""
     try:
         picture = Image.open(io.BytesIO(content))
-        picture.load()
+        picture = ImageOps.exif_transpose(picture)
     except Exception as problem:  # damaged files make Pillow raise nearly anything
         reason = "not an image" if isinstance(problem, Image.UnidentifiedImageError) else str(problem)
         raise UnusableError(reason) from None
-    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode in ("I", "F"):
