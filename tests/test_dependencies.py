@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import params, tasks
+from diffplast import data, params, tasks
 from tests.conftest import ROOT
 
 PIPELINE = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -44,6 +44,9 @@ def test_what_a_stage_imports_is_among_its_deps(stage):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
     if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):
         files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
+    if stage.startswith("download"):
+        for preparer in data.DATA_SETS[arguments[0]].values():  # imported when they are used
+            files |= imports_of(ROOT / f"{preparer.split(':')[0].replace('.', '/')}.py", set())
     needed = {str(file.relative_to(ROOT)) for file in files}
     missing = needed - set(block["deps"])
     assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
@@ -54,3 +57,11 @@ def test_deps_are_files_that_exist():
         code = [dep for dep in block["deps"] if dep.endswith(".py")]
         assert all((ROOT / dep).is_file() for dep in code), stage
         assert len(set(block["deps"])) == len(block["deps"]), stage
+
+
+@pytest.mark.parametrize("stage", [stage for stage in PIPELINE if not stage.startswith("download")])
+def test_how_data_are_prepared_is_no_dep_of_what_uses_them(stage):
+    preparing = {
+        f"{name.split(':')[0].replace('.', '/')}.py" for names in data.DATA_SETS.values() for name in names.values()
+    }
+    assert not preparing & set(PIPELINE[stage]["deps"])
