@@ -35,6 +35,12 @@ def imports_of(file: Path, seen: set[Path]) -> set[Path]:
     return seen
 
 
+def preparing(kinds) -> set[Path]:
+    """Source files that prepare the data sets of some kinds."""
+    names = [name.split(":")[0] for kind in kinds for name in data.DATA_SETS[kind].values()]
+    return {ROOT / f"{name.replace('.', '/')}.py" for name in names}
+
+
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_what_a_stage_imports_is_among_its_deps(stage):
     block = PIPELINE[stage]
@@ -44,9 +50,9 @@ def test_what_a_stage_imports_is_among_its_deps(stage):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
     if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):
         files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
-    if stage.startswith("download"):
-        for preparer in data.DATA_SETS[arguments[0]].values():  # imported when they are used
-            files |= imports_of(ROOT / f"{preparer.split(':')[0].replace('.', '/')}.py", set())
+    if stage.startswith("download") or stage == "report":  # preparers are imported by name; the report checks options
+        kinds = arguments[:1] if stage != "report" else data.DATA_SETS
+        files |= {file for module in preparing(kinds) for file in imports_of(module, set())}
     needed = {str(file.relative_to(ROOT)) for file in files}
     missing = needed - set(block["deps"])
     assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
@@ -59,9 +65,7 @@ def test_deps_are_files_that_exist():
         assert len(set(block["deps"])) == len(block["deps"]), stage
 
 
-@pytest.mark.parametrize("stage", [stage for stage in PIPELINE if not stage.startswith("download")])
+@pytest.mark.parametrize("stage", [stage for stage in PIPELINE if stage.startswith(("train", "evaluate", "figures"))])
 def test_how_data_are_prepared_is_no_dep_of_what_uses_them(stage):
-    preparing = {
-        f"{name.split(':')[0].replace('.', '/')}.py" for names in data.DATA_SETS.values() for name in names.values()
-    }
-    assert not preparing & set(PIPELINE[stage]["deps"])
+    modules = {str(module.relative_to(ROOT)) for module in preparing(data.DATA_SETS)}
+    assert not modules & set(PIPELINE[stage]["deps"])
