@@ -17,6 +17,9 @@ def main() -> int:
     except (params.ParamsError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; run again, and a download goes on where it stopped", file=sys.stderr)
+        return 130
     runs.write_json(runs.data_file(kind, scale).with_suffix(".json"), provenance)
     return 0
 

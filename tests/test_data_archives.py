@@ -107,6 +107,12 @@ def test_a_file_too_large_for_an_image_is_refused(tmp_path):
         list(members(tmp_path))
 
 
+def test_special_files_in_a_directory_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png is a link to nowhere or a special file"):
+        list(members(tmp_path))
+
+
 def encrypted(path):
     content = bytearray(path.read_bytes())
     for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags, in both headers of the first file

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from diffplast import params
 from diffplast.data import DataError, fetch
 from diffplast.data.fetch import Mirror, Place, with_mirror
 from tests.conftest import ROOT
@@ -243,26 +245,30 @@ def test_a_full_disk_is_said_and_the_next_run_succeeds(server, folder):
     assert get(server.place())[0].read_bytes() == BODY
 
 
-def test_a_killed_download_goes_on(server, folder):
+@pytest.mark.parametrize(
+    "how, code", [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["killed", "Ctrl-C"]
+)
+def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     server.behaviours = [stalled, whole]
-    code = "import sys; from diffplast.data import fetch; fetch.fetch([fetch.Place(*sys.argv[1:])], 'some.key')"
-    command = [sys.executable, "-c", code, server.place().address, CHECKSUM]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    archive = f"{{mirror: '{server.place().address}', sha256: {CHECKSUM.removeprefix('sha256:')}}}"
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    params.assign(["datasets.images=cifar10", f"data.images.cifar10.archive={archive}"], tmp_path / "params.yaml")
+    command = [sys.executable, ROOT / "stages" / "download.py", "images", "smoke"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     partial = folder / f"{name_of(server.place())}.partial"
-    deadline = time.monotonic() + 30
-    while not (partial.exists() and partial.stat().st_size > HALF // 2) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size == HALF) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.kill()
-    process.wait()
-    begun = partial.stat().st_size
-    assert HALF // 2 < begun <= HALF
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / name_of(server.place())).exists()
+    process.send_signal(how)
+    said = process.communicate()[1]
+    assert process.returncode == code and "Traceback" not in said
+    assert ("goes on where it stopped" in said) == (how == signal.SIGINT)
+    assert partial.stat().st_size == HALF and name_of(server.place()) not in files(folder)
+    assert not (tmp_path / "data").exists()
 
     path, _ = get(server.place())
     assert path.read_bytes() == BODY and files(folder) == [path.name]
-    assert server.starts == [0, begun]
+    assert server.starts == [0, HALF]
 
 
 def test_a_local_path_is_used_where_it_is(server, folder, tmp_path, capsys):

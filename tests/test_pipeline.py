@@ -118,9 +118,9 @@ def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
     clone.set("data.images.folder.test_share=0.2", "data.omniglot.omniglot.test_classes=50")
     assert clone.would_run() == set()
     clone.set("data.images.natural-patches.seed=1")
-    assert clone.would_run() == {"download_images@smoke"}
-    clone.set("datasets.omniglot=omniglot")
-    assert clone.would_run() == {"download_images@smoke", "download_omniglot@smoke"}
+    assert clone.would_run() == {"download_images@smoke", "report@smoke"}
+    clone.set("data.images.natural-patches.seed=0", "datasets.omniglot=omniglot")
+    assert clone.would_run() == {"download_omniglot@smoke", "report@smoke"}
 
 
 def test_an_edited_figure_trains_nothing(clone):

@@ -45,6 +45,8 @@ def _directory(path: Path) -> Iterator[tuple[str, bytes]]:
     files = [Path(folder, name) for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
     for name, file in sorted((file.relative_to(path).as_posix(), file) for file in files):
         if _wanted(name):
+            if not file.is_file():
+                raise DataError(f"{path}: {name} is a link to nowhere or a special file. Remove it.")
             _check_size(path, name, file.stat().st_size)
             yield name, file.read_bytes()
 
@@ -100,8 +102,8 @@ def _limit(path: Path) -> int:
 
 def _out_of_proportion(path: Path) -> DataError:
     return DataError(
-        f"{path}: unpacked, it would be more than {RATIO} times its size, which images never are. Get it anew from a "
-        "source that you trust."
+        f"{path}: unpacked, it would be more than {RATIO} times its size, as images hardly ever are. Get it anew from "
+        "a source that you trust; images of your own can be given as a directory."
     )
 
 
