@@ -125,8 +125,8 @@ def _download(place: Place) -> Path:
         raise
     except OSError as problem:
         raise DataError(
-            f"{target} cannot be written: {problem.strerror or problem}. When that is set right, run again; the download "
-            "goes on where it stopped."
+            f"{target} cannot be written: {problem.strerror or problem}. When that is set right, run again; the "
+            "download goes on where it stopped."
         ) from problem
     return target
 
