@@ -169,7 +169,11 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
             place = place.get(parent) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict) or last not in place:
             raise ParamsError(f"{assignment!r}: not of the form key=value with a key of {path}")
-        place[last] = yaml.load(value)
+        value = yaml.load(value)
+        if isinstance(place[last], list) and isinstance(value, list):
+            place[last][:] = value  # in place: a new list beside the old one's comments would not be valid YAML
+        else:
+            place[last] = value
     check(content, path=path)
     with path.open("w") as file:
         yaml.dump(content, file)
