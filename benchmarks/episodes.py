@@ -71,7 +71,7 @@ def prepare(folder):
     """Prepare the default data sets in a folder."""
     checked = params.load()
     for kind, name in (("images", "natural-patches"), ("omniglot", "glyphs")):
-        data.prepare(kind, name, checked.data.model_dump(by_alias=True)[name], Path(folder) / f"{kind}.npz")
+        data.prepare(kind, name, checked.data.model_dump(by_alias=True)[kind][name], Path(folder) / f"{kind}.npz")
 
 
 def compare(folder, seconds):

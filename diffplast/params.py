@@ -35,8 +35,8 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterV
 class Datasets(Strict):
     """Which data set serves each kind."""
 
-    images: Literal["natural-patches"]
-    omniglot: Literal["glyphs"]
+    images: Literal["natural-patches", "cifar10", "folder"]
+    omniglot: Literal["glyphs", "omniglot", "folder"]
 
 
 class General(Strict):
@@ -47,7 +47,7 @@ class General(Strict):
     threads: Positive
     checkpoint_seconds: Annotated[float, Field(gt=0)]
     datasets: Datasets
-    data: dict[str, dict[str, Any]]
+    data: dict[str, dict[str, dict[str, Any]]]
 
 
 def _block(name: str) -> type[BaseModel]:
@@ -80,8 +80,11 @@ def _data_block() -> type[BaseModel]:
     """Schema of the options of all data sets, from the functions that prepare them."""
     from diffplast import data
 
-    sets = {name: data.options_model(kind, name) for kind, names in data.DATA_SETS.items() for name in names}
-    return create_model("Data", __base__=Strict, **{name: (model, ...) for name, model in sets.items()})
+    kinds = {
+        kind: create_model(kind, __base__=Strict, **{name: (data.options_model(kind, name), ...) for name in names})
+        for kind, names in data.DATA_SETS.items()
+    }
+    return create_model("Data", __base__=Strict, **{kind: (model, ...) for kind, model in kinds.items()})
 
 
 def read(path: Path = PATH) -> dict:
@@ -166,7 +169,11 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
             place = place.get(parent) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict) or last not in place:
             raise ParamsError(f"{assignment!r}: not of the form key=value with a key of {path}")
-        place[last] = yaml.load(value)
+        value = yaml.load(value)
+        if isinstance(place[last], list) and isinstance(value, list):
+            place[last][:] = value  # in place: a new list beside the old one's comments would not be valid YAML
+        else:
+            place[last] = value
     check(content, path=path)
     with path.open("w") as file:
         yaml.dump(content, file)

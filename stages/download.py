@@ -13,10 +13,13 @@ def main() -> int:
     try:
         checked = params.load(task="")
         name = getattr(checked.datasets, kind)
-        provenance = data.prepare(kind, name, checked.data[name], runs.data_file(kind, scale))
+        provenance = data.prepare(kind, name, checked.data[kind][name], runs.data_file(kind, scale))
     except (params.ParamsError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; run again, and a download goes on where it stopped", file=sys.stderr)
+        return 130
     runs.write_json(runs.data_file(kind, scale).with_suffix(".json"), provenance)
     return 0
 

@@ -1,6 +1,7 @@
 """The registry of data sets and the files they are prepared into."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -47,6 +48,13 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
         preparer("sounds", "birds")
 
 
+def test_wrong_options_are_named_by_key(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"data\.images\.cifar10 in params\.yaml: archive: .*; train_batches: Field required"
+    ):
+        prepare("images", "cifar10", {"archive": 1}, tmp_path / "x.npz")
+
+
 def test_codes_stand_for_every_pixel_within_half_a_step_and_never_for_zero():
     pixels = np.linspace(-1, 1, 2001, dtype=np.float32)
     decoded = decode(encode(pixels))
@@ -79,6 +87,15 @@ def test_the_same_arrays_give_the_same_bytes(kind, tmp_path):
     for name in ("one.npz", "two.npz"):
         write(tmp_path / name, kind, ARRAYS[kind]())
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a file on a disk that is full")
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
+    (tmp_path / "set.npz.partial").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"set\.npz cannot be written: No space left on device"):
+        write(tmp_path / "set.npz", "images", images_arrays())
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "set.npz", "images", images_arrays())
 
 
 def test_the_digest_is_of_the_pixels_only():

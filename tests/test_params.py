@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from diffplast import params, tasks
@@ -95,7 +96,11 @@ BAD_VALUES = {
     "binary.laptop.decay": {"factor": 2.0, "every": 100},
     "binary_small.laptop.lr": {"plastic": 1e-3},
     "binary.test.laptop": {"episodes": 0, "batch": 8},
-    "data.glyphs.test_classes": "all",
+    "data.omniglot.glyphs.test_classes": "all",
+    "data.images.cifar10.train_batches": 6,
+    "data.images.cifar10.archive": {"mirror": None, "sha256": "c4a3"},
+    "data.images.folder.test_share": 1.0,
+    "data.omniglot.folder.ink": "blue",
 }
 
 
@@ -138,6 +143,15 @@ def test_assignments_keep_comments_and_refuse_bad_values(tmp_path):
         with pytest.raises(params.ParamsError):
             params.assign([bad], path)
         assert path.read_text() == before
+
+
+def test_assignments_leave_valid_yaml_where_dvc_has_rewritten_the_file(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    apply_overrides(path, ["scale=smoke"])  # what `dvc exp run -S` does: lists then stand on lines of their own
+    params.assign(["binary.seeds=[3]", "maze.seeds=[0,1,2]"], path)
+    checked = params.load(path=path)
+    assert (checked.scale, checked.binary.seeds, checked.maze.seeds) == ("smoke", [3], [0, 1, 2])
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path):

@@ -120,6 +120,15 @@ def test_a_parameter_of_one_task_runs_that_task_only(clone):
     assert "train" not in {stage.split("_")[0] for stage in clone.repro()}, "training is restored from the run cache"
 
 
+def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
+    clone.set("data.images.folder.test_share=0.2", "data.omniglot.omniglot.test_classes=50")
+    assert clone.would_run() == set()
+    clone.set("data.images.natural-patches.seed=1")
+    assert clone.would_run() == {"download_images@smoke", "report@smoke"}
+    clone.set("data.images.natural-patches.seed=0", "datasets.omniglot=omniglot")
+    assert clone.would_run() == {"download_omniglot@smoke", "report@smoke"}
+
+
 def test_an_edited_figure_trains_nothing(clone):
     clone.edit("diffplast/figures/curves.py")
     stages = clone.would_run()

@@ -10,19 +10,23 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from diffplast.data.formats import DataError, digest, load, write
 
 __all__ = ["DATA_SETS", "DataError", "load", "options_model", "prepare", "preparer"]
 
-# kind -> name as in params.yaml -> its preparer. Real CIFAR-10, Omniglot and one's own folder go here.
+# kind -> name as in params.yaml -> its preparer.
 DATA_SETS = {
     "images": {
         "natural-patches": "diffplast.data.natural_patches:prepare_natural_patches",
+        "cifar10": "diffplast.data.cifar10:prepare_cifar10",
+        "folder": "diffplast.data.folder:prepare_image_folder",
     },
     "omniglot": {
         "glyphs": "diffplast.data.glyphs:prepare_glyphs",
+        "omniglot": "diffplast.data.omniglot:prepare_omniglot",
+        "folder": "diffplast.data.folder:prepare_character_folder",
     },
 }
 
@@ -53,10 +57,15 @@ def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
     kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: arguments of its preparer.
     The same options give the same bytes. The provenance names sources, versions, licence, counts, the options
     and the sha256 of the pixels (`formats.digest`).
-    Raises ValueError for an unknown kind or name, and for options that are missing, unknown or out of range.
+    Raises ValueError for an unknown kind or name, and for options that are missing, unknown or out of range;
+    DataError for a source that cannot be had or used, and where `path` cannot be written.
     """
-    options_model(kind, name).model_validate(options)
-    arrays, provenance = preparer(kind, name)(**options)
+    try:
+        checked = options_model(kind, name).model_validate(options)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        raise ValueError(f"data.{kind}.{name} in params.yaml: {'; '.join(problems)}") from None
+    arrays, provenance = preparer(kind, name)(**dict(checked))
     write(path, kind, arrays)
     return {
         "kind": kind,

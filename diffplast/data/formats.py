@@ -28,7 +28,7 @@ PIXELS = {"images": ("train", "test"), "omniglot": ("drawings",)}  # what `diges
 
 
 class DataError(UserError):
-    """A prepared data file that is missing, damaged or of the wrong kind; says which and what to do."""
+    """Data that is missing, damaged, of the wrong kind or cannot be written; says which and what to do."""
 
 
 def normalise(grey: np.ndarray) -> np.ndarray:
@@ -66,19 +66,25 @@ def write(path: str | Path, kind: str, arrays: dict) -> None:
     """Write the arrays of `kind` as one compressed .npz, the same bytes for the same arrays.
 
     np.savez_compressed leaves the entries' dates to zipfile; here they are fixed. The file appears under its
-    name only when it is whole. Raises DataError when the arrays are not those of `kind`.
+    name only when it is whole. Raises DataError when the arrays are not those of `kind`, and when it cannot be
+    written.
     """
     path = Path(path)
     check(kind, arrays, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w") as archive:
-        for key, array in {"kind": np.array(kind), **arrays}.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_DEFLATED, compresslevel=6)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(partial, "w") as archive:
+            for key, array in {"kind": np.array(kind), **arrays}.items():
+                content = io.BytesIO()
+                np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+                entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+                archive.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_DEFLATED, compresslevel=6)
+        os.replace(partial, path)
+    except OSError as problem:
+        partial.unlink(missing_ok=True)
+        said = f"{path} cannot be written: {problem.strerror}. When that is set right, run again."
+        raise DataError(said) from problem
 
 
 def load(path: str | Path, kind: str | None = None) -> dict:

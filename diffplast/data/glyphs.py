@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from diffplast.data.formats import DRAWING_SIDE
+from diffplast.data.splits import hold_out
 
 FACES = [
     f"DejaVu{family}{style}.ttf"
@@ -183,12 +184,12 @@ def prepare_glyphs(
             shift = np.clip(rng.uniform(-shift_px, shift_px, size=2), -space, space)
             images[i, j] = _render((vertices - low) * scale + space + shift, codes)
 
-    order = np.random.default_rng(split_seed).permutation(len(classes))
+    train, test = hold_out(len(classes), test_classes, split_seed)
     arrays = {
         "drawings": images,
         "names": np.array([f"{unicodedata.name(c)} (U+{ord(c):04X})" for c in classes]),
-        "train_classes": np.sort(order[test_classes:]),
-        "test_classes": np.sort(order[:test_classes]),
+        "train_classes": train,
+        "test_classes": test,
     }
     provenance = {
         "description": "characters of the fonts that matplotlib installs, look-alikes merged",
