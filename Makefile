@@ -25,7 +25,7 @@ setup: $(BIN)/.done ## make the virtual environment with the pinned packages
 
 $(BIN)/.done: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock --editable '.[dev]'
 	@touch $@
 
 check: setup     ## check params.yaml
