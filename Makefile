@@ -40,8 +40,8 @@ test-all: setup  ## run all tests, those too that take minutes
 lint: setup      ## check style
 	ruff check .
 
-bench: setup     ## check the fast recurrences against the naive one, then time them
-	python -m benchmarks
+bench: setup     ## check the fast recurrences against the naive one, then time them; kept in benchmarks/results.md
+	set -o pipefail; python -m benchmarks | tee benchmarks/results.md
 
 report: setup    ## print where the report of the current scale is
 	@echo "$(CURDIR)/reports/$$(sed -nE 's/^scale: *([a-z]+).*/\1/p' params.yaml)/index.html"

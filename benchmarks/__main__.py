@@ -1,7 +1,10 @@
-"""All benchmarks: python -m benchmarks [--quick]. The recurrence, training episodes of every task, checkpoints."""
+"""All benchmarks: python -m benchmarks [--quick].
 
-from benchmarks import checkpoints, episodes, recurrence
+The recurrence, training episodes of every task and where their time goes, checkpoints.
+"""
 
-recurrence.main()
-episodes.main()
-checkpoints.main()
+from benchmarks import checkpoints, episodes, recurrence, shares
+
+for benchmark in (recurrence, episodes, shares, checkpoints):
+    print(f"\n## {benchmark.__doc__.splitlines()[0]}\n", flush=True)
+    benchmark.main()

@@ -1,0 +1,99 @@
+"""Where the time of training goes: the real loop of every task, at its laptop settings, for some seconds.
+
+    python -m benchmarks.shares [--quick]
+
+"recurrence" is the compiled loops with what prepares their arguments, forward and backward; "loop" is progress,
+curves and checkpoints; "rest" is convolutions, input and output layers, loss and the update of the weights.
+"""
+
+import argparse
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from benchmarks.episodes import prepare
+from benchmarks.timing import environment, table
+from diffplast import data, maze_env, params, tasks, training
+from diffplast.checkpoint import Checkpoint
+from diffplast.plasticity.fused import FusedRecording
+
+TASKS = ("binary", "images", "maze", "omniglot")
+
+
+class Clock:
+    """Seconds spent in the functions that it watches, a call inside another one counted once."""
+
+    def __init__(self):
+        self.seconds, self._inside = 0.0, False
+
+    def watch(self, owner, *names):
+        """Patches that make the clock run during `owner.name`."""
+        return [patch.object(owner, name, self._timed(getattr(owner, name))) for name in names]
+
+    def _timed(self, function):
+        def timed(*args, **kwargs):
+            if self._inside:
+                return function(*args, **kwargs)
+            self._inside, start = True, time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._inside = False
+                self.seconds += time.perf_counter() - start
+
+        return timed
+
+
+def shares(name, folder, seconds):
+    """One row of the table: the plastic network of a task."""
+    checked = params.load(name)
+    torch.set_num_threads(checked.threads)
+    block, kind = getattr(checked, name), tasks.load(name)
+    arrays = None if kind.dataset is None else data.load(Path(folder) / f"{kind.dataset}.npz")
+
+    def train(episodes):
+        settings = block.laptop.model_copy(update={"episodes": episodes})
+        task = kind(block.experiment, settings, "plastic", torch.device("cpu"), arrays)
+        clocks = {part: Clock() for part in ("recurrence", "episodes drawn", "environment", "update")}
+        with ExitStack() as stack:
+            for patched in (
+                *clocks["recurrence"].watch(FusedRecording, "__init__", "step", "run", "gradients"),
+                *clocks["episodes drawn"].watch(task, "episodes"),
+                *clocks["environment"].watch(maze_env.MazeEnv, "reset", "step"),
+                *clocks["update"].watch(training, "_update"),
+            ):
+                stack.enter_context(patched)
+            checkpoint = Checkpoint(Path(folder) / "state.pt", "benchmark")
+            total = training.train(task, 0, checkpoint, checked.checkpoint_seconds, name).seconds
+            checkpoint.remove()
+        return total, {part: clock.seconds for part, clock in clocks.items()}
+
+    batch = block.laptop.for_arm("batch", "plastic")
+    first, _ = train(4 * batch)  # compiles, and tells how many fit
+    episodes = max(4, int(4 * seconds / first)) * batch
+    total, spent = train(episodes)
+    update = spent.pop("update")
+    spent |= {"rest": update - sum(spent.values()), "loop": total - update}
+    order = ("recurrence", "episodes drawn", "environment", "loop", "rest")
+    return [name, str(batch), f"{1e3 * total / episodes:.2f}", *(f"{spent[part] / total:.0%}" for part in order)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer episodes")
+    seconds = 3 if parser.parse_args().quick else 15
+    print(environment())
+    rows = [["task", "batch", "ms an episode", "recurrence", "episodes drawn", "environment", "loop", "rest"]]
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(folder)
+        for name in TASKS:
+            rows.append(shares(name, folder, seconds))
+    print("\n" + table(rows))
+
+
+if __name__ == "__main__":
+    main()
