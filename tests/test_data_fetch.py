@@ -1,5 +1,6 @@
 """Downloads from a server that misbehaves: every one ends whole, or in an error and nothing."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -254,7 +255,9 @@ def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     params.assign(["datasets.images=cifar10", f"data.images.cifar10.archive={archive}"], tmp_path / "params.yaml")
     command = [sys.executable, ROOT / "stages" / "download.py", "images", "smoke"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # A process in the background may have inherited that Ctrl-C is ignored.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     partial = folder / f"{name_of(server.place())}.partial"
     deadline = time.monotonic() + 60
     while not (partial.exists() and partial.stat().st_size == HALF) and time.monotonic() < deadline:
