@@ -13,11 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-import torch
-
-from benchmarks.episodes import prepare
+from benchmarks.episodes import plastic_task, prepare
 from benchmarks.timing import environment, table
-from diffplast import data, maze_env, params, tasks, training
+from diffplast import maze_env, params, training
 from diffplast.checkpoint import Checkpoint
 from diffplast.plasticity.fused import FusedRecording
 
@@ -50,14 +48,10 @@ class Clock:
 
 def shares(name, folder, seconds):
     """One row of the table: the plastic network of a task."""
-    checked = params.load(name)
-    torch.set_num_threads(checked.threads)
-    block, kind = getattr(checked, name), tasks.load(name)
-    arrays = None if kind.dataset is None else data.load(Path(folder) / f"{kind.dataset}.npz")
+    period = params.load(name).checkpoint_seconds
 
     def train(episodes):
-        settings = block.laptop.model_copy(update={"episodes": episodes})
-        task = kind(block.experiment, settings, "plastic", torch.device("cpu"), arrays)
+        task = plastic_task(name, folder, episodes=episodes)
         clocks = {part: Clock() for part in ("recurrence", "episodes drawn", "environment", "update")}
         with ExitStack() as stack:
             for patched in (
@@ -68,11 +62,11 @@ def shares(name, folder, seconds):
             ):
                 stack.enter_context(patched)
             checkpoint = Checkpoint(Path(folder) / "state.pt", "benchmark")
-            total = training.train(task, 0, checkpoint, checked.checkpoint_seconds, name).seconds
+            total = training.train(task, 0, checkpoint, period, name).seconds
             checkpoint.remove()
         return total, {part: clock.seconds for part, clock in clocks.items()}
 
-    batch = block.laptop.for_arm("batch", "plastic")
+    batch = plastic_task(name, folder).settings.for_arm("batch", "plastic")
     first, _ = train(4 * batch)  # compiles, and tells how many fit
     episodes = max(4, int(4 * seconds / first)) * batch
     total, spent = train(episodes)
