@@ -17,7 +17,7 @@ help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|paper first sets the scale and its seeds
-	python -m diffplast.params $(if $(SCALE),scale=$(SCALE) $(SEEDS_$(SCALE)))
+	python -m diffplast.core.params $(if $(SCALE),scale=$(SCALE) $(SEEDS_$(SCALE)))
 	dvc repro
 	@$(MAKE) --no-print-directory report
 
@@ -29,7 +29,7 @@ $(BIN)/.done: pyproject.toml requirements.lock
 	@touch $@
 
 check: setup     ## check params.yaml
-	python -m diffplast.params
+	python -m diffplast.core.params
 
 test: setup      ## run the tests (under 10 minutes, no network)
 	python -m pytest -m 'not slow'

@@ -15,8 +15,9 @@ from unittest.mock import patch
 
 from benchmarks.episodes import plastic_task, prepare
 from benchmarks.timing import environment, table
-from diffplast import maze_env, params, training
-from diffplast.checkpoint import Checkpoint
+from diffplast import maze_env
+from diffplast.core import params, training
+from diffplast.core.checkpoint import Checkpoint
 from diffplast.plasticity.fused import FusedRecording
 
 TASKS = ("binary", "images", "maze", "omniglot")

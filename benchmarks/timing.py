@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from diffplast import machine
+from diffplast.core import machine
 
 
 def environment():

@@ -2,7 +2,8 @@
 
 import sys
 
-from diffplast import data, params, runs
+from diffplast import data
+from diffplast.core import params, runs
 
 
 def main() -> int:

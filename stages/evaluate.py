@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffplast import UserError, params, runs, seeds
-from diffplast.checkpoint import deserialised
+from diffplast import UserError
+from diffplast.core import params, runs, seeds
+from diffplast.core.checkpoint import deserialised
+from diffplast.core.training import new_network
 from diffplast.evaluation import evaluate, thin
-from diffplast.training import new_network
 
 
 @runs.errors_told()

@@ -4,9 +4,9 @@ import sys
 
 import pandas as pd
 
-from diffplast import machine, params, runs
-from diffplast.checkpoint import Checkpoint, fingerprint, serialised
-from diffplast.training import Interrupted, train
+from diffplast.core import machine, params, runs
+from diffplast.core.checkpoint import Checkpoint, fingerprint, serialised
+from diffplast.core.training import Interrupted, train
 
 
 @runs.errors_told()

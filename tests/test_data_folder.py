@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from diffplast import params
+from diffplast.core import params
 from diffplast.data import DataError, load, prepare
 from diffplast.data.formats import encode, normalise
 from tests.conftest import ROOT

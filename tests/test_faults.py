@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from diffplast import params, runs, tasks
-from diffplast.checkpoint import deserialised
+from diffplast import tasks
+from diffplast.core import params, runs
+from diffplast.core.checkpoint import deserialised
 from diffplast.data import formats
 from tests.conftest import ROOT, SMALL
 

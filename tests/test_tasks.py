@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffplast import seeds, tasks
+from diffplast import tasks
+from diffplast.core import seeds
+from diffplast.core.task import HeldOut
+from diffplast.core.training import new_network
 from diffplast.evaluation import evaluate
-from diffplast.tasks.base import HeldOut
-from diffplast.training import new_network
 
 
 def run_step(task, split="train", batch=4, seed=3):
@@ -91,7 +92,7 @@ def test_unknown_arm_is_named(task_arm, make_task):
 
 def test_training_learns(make_task):
     """The error of the plastic network on binary patterns falls within a time fit for a test."""
-    from diffplast.training import train
+    from diffplast.core.training import train
     from tests.helpers import no_checkpoint
 
     task = make_task("binary", "plastic", episodes=1500, batch=5, lr=3e-3, curve_every=250)

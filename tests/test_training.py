@@ -8,9 +8,9 @@ import signal
 import pytest
 import torch
 
-from diffplast.checkpoint import Checkpoint, fingerprint
-from diffplast.tasks.base import Decay
-from diffplast.training import Interrupted, train
+from diffplast.core.checkpoint import Checkpoint, fingerprint
+from diffplast.core.task import Decay
+from diffplast.core.training import Interrupted, train
 from tests.helpers import no_checkpoint
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffplast.completion import Presentation
-from diffplast.networks import RecurrentNetwork
+from diffplast.completion import Presentation, RecurrentNetwork
+from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
 
-from .base import Metric, Positive, Rate, Step, Strict, Task
 from .binary import Episodes, completion_step, draw_patterns
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from diffplast import UserError, params, tasks
-from diffplast.tasks.base import Task
+from diffplast import UserError, tasks
+from diffplast.core import params
+from diffplast.core.task import Task
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from diffplast import seeds
-from diffplast.checkpoint import Checkpoint
-from diffplast.progress import Progress
-from diffplast.tasks.base import Task
+from diffplast.core import seeds
+from diffplast.core.checkpoint import Checkpoint
+from diffplast.core.progress import Progress
+from diffplast.core.task import Task
 
 
 class Interrupted(Exception):
