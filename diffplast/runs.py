@@ -40,6 +40,11 @@ class Run:
         """State of an unfinished training; outside of what DVC removes before a stage."""
         return Path("checkpoints", self.scale, self.task, f"{self.arm}-{self.seed}.pt")
 
+    @property
+    def live(self) -> Path:
+        """The curve so far of an unfinished training, which DVC draws."""
+        return Path("live", self.scale, self.task, f"{self.arm}-{self.seed}.tsv")
+
 
 def data_file(kind: str, scale: str) -> Path:
     """The prepared data set of a kind; its provenance lies beside it as .json."""
