@@ -17,8 +17,8 @@ import torch
 
 import diffplast.networks
 import diffplast.tasks.maze
-from benchmarks.timing import best_and_median, environment, interleaved, own_peak_memory_mb, peak_memory_mb, table
-from diffplast import data, params, seeds, tasks
+from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
+from diffplast import data, machine, params, seeds, tasks
 from diffplast.completion import Presentation
 from diffplast.plasticity import PlasticRollout, plastic_rnn
 from diffplast.training import new_network
@@ -108,7 +108,7 @@ def main():
         update = training(name, *json.loads(way), folder)
         for _ in range(3):
             update()
-        print(own_peak_memory_mb())
+        print(machine.peak_memory_mb())
         return
     print(environment())
     with tempfile.TemporaryDirectory() as folder:

@@ -81,10 +81,10 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def errors_told(after_interrupt: str = "the same command runs it again") -> Iterator[None]:
     """Decorates the main function of a stage: what the user can mend ends in a sentence and exit status 1.
 
-    Of anything else the traceback is shown, after a sentence.
+    Of anything else the traceback is shown, after a sentence. after_interrupt: what is said after Ctrl-C.
     """
     stage = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
@@ -97,7 +97,7 @@ def errors_told() -> Iterator[None]:
         print(f"{where}{error.strerror or error}; mend this and run the same command again", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"{stage}: stopped; the same command runs it again", file=sys.stderr)
+        print(f"{stage}: stopped; {after_interrupt}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         print(f"{stage}: stopped by a fault of the program ({type(error).__name__}), shown below", file=sys.stderr)
