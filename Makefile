@@ -53,4 +53,4 @@ lock:            ## renew requirements.lock from a fresh environment
 	mv build/new.lock requirements.lock
 
 clean:           ## remove the environment and unfinished runs; results and DVC's cache stay
-	rm -rf .venv build checkpoints
+	rm -rf .venv build checkpoints live/*

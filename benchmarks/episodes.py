@@ -17,10 +17,10 @@ import torch
 
 import diffplast.completion
 import diffplast.tasks.maze
-from benchmarks.timing import best_and_median, environment, interleaved, own_peak_memory_mb, peak_memory_mb, table
+from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
 from diffplast import data, tasks
 from diffplast.completion import Presentation
-from diffplast.core import params, seeds
+from diffplast.core import machine, params, seeds
 from diffplast.core.training import new_network
 from diffplast.plasticity import PlasticRollout, plastic_rnn
 
@@ -109,7 +109,7 @@ def main():
         update = training(name, *json.loads(way), folder)
         for _ in range(3):
             update()
-        print(own_peak_memory_mb())
+        print(machine.peak_memory_mb())
         return
     print(environment())
     with tempfile.TemporaryDirectory() as folder:

@@ -64,7 +64,7 @@ def shares(name, folder, seconds):
                 stack.enter_context(patched)
             checkpoint = Checkpoint(Path(folder) / "state.pt", "benchmark")
             total = training.train(task, 0, checkpoint, period, name).seconds
-            checkpoint.remove()
+            checkpoint.path.unlink(missing_ok=True)
         return total, {part: clock.seconds for part, clock in clocks.items()}
 
     batch = plastic_task(name, folder).settings.for_arm("batch", "plastic")

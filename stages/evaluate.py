@@ -45,7 +45,8 @@ def main() -> None:
         if task.dataset is not None:
             provenance = runs.data_file(task.dataset, run.scale).with_suffix(".json")
             shutil.copyfile(provenance, run.results / "data.json")
-    run.checkpoint.unlink(missing_ok=True)  # the trained network is safe in DVC's cache
+    run.checkpoint.unlink(missing_ok=True)  # the trained network is safe in DVC's cache, with its curve
+    run.live.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     data = [] if task.dataset is None else [runs.data_file(task.dataset, run.scale)]
     checkpoint = Checkpoint(run.checkpoint, fingerprint(settings, data))
     try:
-        trained = train(task, run.seed, checkpoint, checked.checkpoint_seconds, str(run))
+        trained = train(task, run.seed, checkpoint, checked.checkpoint_seconds, str(run), run.live)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(130)

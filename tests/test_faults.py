@@ -165,7 +165,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def test_full_disk_at_the_end_of_training(folder, unharmed):
-    assert folder.finish("train", largest_file=3000) == 1
+    assert folder.finish("train", largest_file=4000) == 1
     warning, refusal = folder.said().splitlines()
     assert f"the state could not be saved ({folder.run.checkpoint}: File too large)" in warning
     assert refusal.startswith(f"{folder.run.folder}: File too large; mend this")
