@@ -58,10 +58,10 @@ class RecurrentNetwork(nn.Module):
 
     plasticity: "plastic" (a coefficient for every connection), "homogeneous" (one for all) or "nonplastic".
     init: standard deviation of the initial weights and coefficients. eta: initial learning rate of the trace.
-    self_connections: False keeps the diagonal out of the network.
+    self_plasticity: False keeps the connection of a neuron to itself fixed within an episode.
     """
 
-    def __init__(self, neurons: int, plasticity: str, init: float, eta: float, self_connections: bool = True):
+    def __init__(self, neurons: int, plasticity: str, init: float, eta: float, self_plasticity: bool = True):
         super().__init__()
         self.weight = nn.Parameter(init * torch.randn(neurons, neurons))
         shapes = {"plastic": (neurons, neurons), "homogeneous": ()}
@@ -71,14 +71,11 @@ class RecurrentNetwork(nn.Module):
             self.eta = nn.Parameter(torch.tensor(float(eta)))
         elif plasticity != "nonplastic":
             raise ValueError(f"unknown plasticity {plasticity!r}; known: plastic, homogeneous, nonplastic")
-        self.register_buffer("mask", None if self_connections else 1 - torch.eye(neurons), persistent=False)
+        self.register_buffer("mask", None if self_plasticity else 1 - torch.eye(neurons), persistent=False)
 
     def forward(self, inputs: Tensor, clamped: Tensor | None, rule: str = "hebb") -> Tensor:
         """inputs (T, B, N), clamped bool (T, B, N) -> outputs (T, B, N)."""
-        weight, alpha = self.weight, self.alpha
-        if self.mask is not None:
-            weight = weight * self.mask
-            alpha = alpha * self.mask if alpha is not None and alpha.dim() else alpha
-        eta = weight.new_zeros(()) if self.eta is None else self.eta
-        outputs, _ = plastic_rnn(inputs, weight, alpha, eta, clamped, rule)
+        alpha = self.alpha if self.mask is None else self.alpha * self.mask
+        eta = self.weight.new_zeros(()) if self.eta is None else self.eta
+        outputs, _ = plastic_rnn(inputs, self.weight, alpha, eta, clamped, rule)
         return outputs

@@ -41,6 +41,13 @@ def test_gradient_reaches_every_parameter(task_arm, make_task):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+def test_small_self_connections_have_a_weight_but_no_plasticity(make_task):
+    network, step = run_step(make_task("binary_small", "plastic"))
+    step.loss.backward()
+    assert not network.alpha.grad.diagonal().any()
+    assert network.weight.grad.diagonal()[:-1].all()  # the last neuron, the bias, is clamped
+
+
 def test_same_generators_give_the_same_bits(task_arm, make_task):
     results = []
     for _ in range(2):
