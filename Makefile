@@ -38,7 +38,7 @@ reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|pape
 study: setup     ## the full-length study on Omniglot and CIFAR-10: 7 hours on 2 cores, and the small binary patterns
 	mkdir -p downloads
 	$(if $(COPIES)$(IMAGES),ln -sfn $(abspath $(COPIES) $(IMAGES)) downloads/)
-	python -m diffplast.params scale=paper $(SEEDS_paper) $(STUDY_DATA)
+	python -m diffplast.core.params scale=paper $(SEEDS_paper) $(STUDY_DATA)
 	dvc repro
 	@$(MAKE) --no-print-directory report
 
