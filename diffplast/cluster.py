@@ -114,9 +114,11 @@ def inputs(repo: Repo, planned: dict[str, set[str]]) -> list[str]:
 
 
 def git(*arguments: str, folder: Path = Path(), **environment: str) -> str:
-    """Output of a git command."""
+    """Output of a git command. Raises UserError with what git says where it fails."""
     command = ["git", "-c", "user.name=diffplast", "-c", "user.email=diffplast", *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ | environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"git {arguments[0]} failed in {folder.absolute()}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -170,7 +172,7 @@ class Checkout(WorkerPlugin):
             bundle.unlink()
             git("checkout", "--quiet", "--detach", self.commit, folder=path)
             git("restore", "--source", self.files, "--worktree", "--", ".", folder=path)
-            with Repo(path).config.edit("local") as config:
+            with Repo(path) as repo, repo.config.edit("local") as config:
                 config.update(self.config)
             if self.checkpoints.is_dir():  # where workers see this folder, another one can go on with a lost one's run
                 (path / "checkpoints").symlink_to(self.checkpoints)
@@ -380,6 +382,9 @@ def main() -> int:
     except (UserError, DvcException) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
     for stage, why in failed.items():
         print(f"{stage} failed {arguments.retries + 1} times, last with {why}", file=sys.stderr)
     if failed:
