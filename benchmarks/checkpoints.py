@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import best_and_median, environment, interleaved, table
-from diffplast import params, tasks
-from diffplast.checkpoint import Checkpoint
-from diffplast.training import State
+from diffplast import tasks
+from diffplast.core import params
+from diffplast.core.checkpoint import Checkpoint
+from diffplast.core.training import State
 
 LARGEST = {"binary": "plastic", "binary_small": "lstm", "images": "plastic", "maze": "plastic", "omniglot": "lstm"}
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import torch
 
-import diffplast.networks
+import diffplast.completion
 import diffplast.tasks.maze
-from benchmarks.timing import best_and_median, environment, interleaved, own_peak_memory_mb, peak_memory_mb, table
-from diffplast import data, params, seeds, tasks
+from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
+from diffplast import data, tasks
 from diffplast.completion import Presentation
+from diffplast.core import machine, params, seeds
+from diffplast.core.training import new_network
 from diffplast.plasticity import PlasticRollout, plastic_rnn
-from diffplast.training import new_network
 
 # What the published programs need an episode, measured elsewhere on 2 cores: milliseconds.
 PUBLISHED_MS = {"binary": 300, "images": 650, "omniglot": 5.5, "maze": 157}
@@ -62,7 +63,7 @@ def training(name, backend, batch, changed, folder):
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def update():
-        diffplast.networks.plastic_rnn = functools.partial(plastic_rnn, backend=backend)
+        diffplast.completion.plastic_rnn = functools.partial(plastic_rnn, backend=backend)
         diffplast.tasks.maze.PlasticRollout = functools.partial(PlasticRollout, backend=backend)
         step = task.step(network, task.episodes("train", generator, batch))
         optimizer.zero_grad(set_to_none=True)
@@ -108,7 +109,7 @@ def main():
         update = training(name, *json.loads(way), folder)
         for _ in range(3):
             update()
-        print(own_peak_memory_mb())
+        print(machine.peak_memory_mb())
         return
     print(environment())
     with tempfile.TemporaryDirectory() as folder:

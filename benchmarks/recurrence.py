@@ -11,7 +11,8 @@ import sys
 
 import torch
 
-from benchmarks.timing import best_and_median, environment, interleaved, own_peak_memory_mb, peak_memory_mb, table
+from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
+from diffplast.core import machine
 from diffplast.plasticity import PlasticRollout, plastic_rnn
 
 
@@ -135,7 +136,7 @@ def main():
         name, backend, batch = arguments.memory
         run = episode(name, CASES[name], int(batch), backend)
         run(), run()
-        print(own_peak_memory_mb())
+        print(machine.peak_memory_mb())
         return
     print(environment())
     compare(3 if arguments.quick else 20)

@@ -15,8 +15,9 @@ from unittest.mock import patch
 
 from benchmarks.episodes import plastic_task, prepare
 from benchmarks.timing import environment, table
-from diffplast import maze_env, params, training
-from diffplast.checkpoint import Checkpoint
+from diffplast import maze_env
+from diffplast.core import params, training
+from diffplast.core.checkpoint import Checkpoint
 from diffplast.plasticity.fused import FusedRecording
 
 TASKS = ("binary", "images", "maze", "omniglot")
@@ -63,7 +64,7 @@ def shares(name, folder, seconds):
                 stack.enter_context(patched)
             checkpoint = Checkpoint(Path(folder) / "state.pt", "benchmark")
             total = training.train(task, 0, checkpoint, period, name).seconds
-            checkpoint.remove()
+            checkpoint.path.unlink(missing_ok=True)
         return total, {part: clock.seconds for part, clock in clocks.items()}
 
     batch = plastic_task(name, folder).settings.for_arm("batch", "plastic")

@@ -7,11 +7,10 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
-from diffplast import machine
+from diffplast.core import machine
 
 
 def environment():
@@ -47,17 +46,8 @@ def best_and_median(times):
     return min(times), statistics.median(times)
 
 
-def own_peak_memory_mb():
-    """Largest resident memory of this process, in MB; what its parent used does not count."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return machine.peak_memory_mb()
-    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024 / 1e6
-
-
 def peak_memory_mb(module, *arguments):
-    """What `python -m module arguments` prints last: its `own_peak_memory_mb()`."""
+    """What `python -m module arguments` prints last: its `machine.peak_memory_mb()`."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 

@@ -1,13 +1,17 @@
-"""Episodes of pattern completion (binary patterns and images): patterns are shown, then one is to be restored."""
+"""What the pattern-completion tasks (binary patterns, images) share: patterns are shown, then one is to be restored.
+
+The times and inputs of an episode, and the recurrent network.
+"""
 
 from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffplast.tasks.base import Positive, Strict
+from diffplast.core.task import Positive, Strict
+from diffplast.plasticity import plastic_rnn
 
 
 class Presentation(Strict):
@@ -47,3 +51,31 @@ def random_orders(times: Presentation, generator: np.random.Generator, batch: in
     """A fresh random order of the patterns for every round of every episode: (B, rounds, P)."""
     order = np.tile(np.arange(times.patterns), (batch, times.rounds, 1))
     return generator.permuted(order, axis=-1)
+
+
+class RecurrentNetwork(nn.Module):
+    """N neurons, all connected to all: weight (N, N); alpha (N, N), 0-d or None; eta 0-d.
+
+    plasticity: "plastic" (a coefficient for every connection), "homogeneous" (one for all) or "nonplastic".
+    init: standard deviation of the initial weights and coefficients. eta: initial learning rate of the trace.
+    self_plasticity: False keeps the connection of a neuron to itself fixed within an episode.
+    """
+
+    def __init__(self, neurons: int, plasticity: str, init: float, eta: float, self_plasticity: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(init * torch.randn(neurons, neurons))
+        shapes = {"plastic": (neurons, neurons), "homogeneous": ()}
+        self.alpha = self.eta = None
+        if plasticity in shapes:
+            self.alpha = nn.Parameter(init * torch.randn(shapes[plasticity]))
+            self.eta = nn.Parameter(torch.tensor(float(eta)))
+        elif plasticity != "nonplastic":
+            raise ValueError(f"unknown plasticity {plasticity!r}; known: plastic, homogeneous, nonplastic")
+        self.register_buffer("mask", None if self_plasticity else 1 - torch.eye(neurons), persistent=False)
+
+    def forward(self, inputs: Tensor, clamped: Tensor | None, rule: str = "hebb") -> Tensor:
+        """inputs (T, B, N), clamped bool (T, B, N) -> outputs (T, B, N)."""
+        alpha = self.alpha if self.mask is None else self.alpha * self.mask
+        eta = self.weight.new_zeros(()) if self.eta is None else self.eta
+        outputs, _ = plastic_rnn(inputs, self.weight, alpha, eta, clamped, rule)
+        return outputs

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from diffplast import seeds
-from diffplast.tasks.base import HeldOut, Task
+from diffplast.core import seeds
+from diffplast.core.task import HeldOut, Task
 
 
 def evaluate(task: Task, network: nn.Module, test: HeldOut, seed: int) -> dict[str, float]:

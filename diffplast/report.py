@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffplast import claims, figures, params, published, summary
+from diffplast import claims, figures, published, summary
+from diffplast.core import params
 from diffplast.figures import curves, maze_episodes, style
 from diffplast.figures.overview import overview
 from diffplast.results import ResultsError, TaskResults, evaluate_command
@@ -82,7 +83,8 @@ def picture(path: Path, task: str = "") -> dict[str, str]:
     Raises ResultsError where the stage that draws the figures of `task` has not made it.
     """
     if not path.exists():
-        raise ResultsError(f"{path}: no such figure; make it with: dvc repro figures_{task}@{path.parts[1]}")
+        command = f"dvc repro stages/{task}/dvc.yaml:figures@{path.parts[1]}"
+        raise ResultsError(f"{path}: no such figure; make it with: {command}")
     text = path.read_text()
     about = ElementTree.fromstring(text)
     terms = {name: about.findtext(f".//{DUBLIN_CORE}{name}") for name in ("title", "description")}

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from diffplast import UserError, params, tasks
-from diffplast.runs import Run
-from diffplast.tasks.base import Metric, Settings, Task
+from diffplast import UserError, tasks
+from diffplast.core import params
+from diffplast.core.runs import Run
+from diffplast.core.task import Metric, Settings, Task
 
 
 class ResultsError(UserError):
@@ -54,7 +55,7 @@ class RunResult:
 
 def evaluate_command(run: Run) -> str:
     """The command that makes the result files of a run."""
-    return f"dvc repro evaluate_{run.task}@{run.scale}-{run.arm}-{run.seed}"
+    return f"dvc repro stages/{run.task}/dvc.yaml:evaluate@{run.scale}-{run.arm}-{run.seed}"
 
 
 def _existing(run: Run, name: str):

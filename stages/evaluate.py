@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffplast import UserError, params, runs, seeds
-from diffplast.checkpoint import deserialised
+from diffplast import UserError
+from diffplast.core import params, runs, seeds
+from diffplast.core.checkpoint import deserialised
+from diffplast.core.training import new_network
 from diffplast.evaluation import evaluate, thin
-from diffplast.training import new_network
 
 
 @runs.errors_told()
@@ -44,7 +45,8 @@ def main() -> None:
         if task.dataset is not None:
             provenance = runs.data_file(task.dataset, run.scale).with_suffix(".json")
             shutil.copyfile(provenance, run.results / "data.json")
-    run.checkpoint.unlink(missing_ok=True)  # the trained network is safe in DVC's cache
+    run.checkpoint.unlink(missing_ok=True)  # the trained network is safe in DVC's cache, with its curve
+    run.live.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

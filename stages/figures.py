@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from diffplast import figures, params, results, runs
+from diffplast import figures, results
+from diffplast.core import params, runs
 
 
 @runs.errors_told()

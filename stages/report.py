@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from diffplast import params, report, results, runs
+from diffplast import report, results
+from diffplast.core import params, runs
 
 
 @runs.errors_told()

@@ -4,9 +4,9 @@ import sys
 
 import pandas as pd
 
-from diffplast import machine, params, runs
-from diffplast.checkpoint import Checkpoint, fingerprint, serialised
-from diffplast.training import Interrupted, train
+from diffplast.core import machine, params, runs
+from diffplast.core.checkpoint import Checkpoint, fingerprint, serialised
+from diffplast.core.training import Interrupted, train
 
 
 @runs.errors_told()
@@ -21,7 +21,7 @@ def main() -> None:
     data = [] if task.dataset is None else [runs.data_file(task.dataset, run.scale)]
     checkpoint = Checkpoint(run.checkpoint, fingerprint(settings, data))
     try:
-        trained = train(task, run.seed, checkpoint, checked.checkpoint_seconds, str(run))
+        trained = train(task, run.seed, checkpoint, checked.checkpoint_seconds, str(run), run.live)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(130)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffplast import params, tasks
+from diffplast import tasks
+from diffplast.core import params
 
 ROOT = Path(__file__).parents[1]
 

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from diffplast.checkpoint import Checkpoint
+from diffplast.core.checkpoint import Checkpoint
 
 
 def no_checkpoint() -> Checkpoint:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffplast import params, results, tasks
+from diffplast import results, tasks
+from diffplast.core import params
+from diffplast.core.runs import Run, write_json
 from diffplast.maze_env import MOVES, maze_walls
-from diffplast.runs import Run, write_json
 
 ROOT = Path(__file__).parents[1]
 

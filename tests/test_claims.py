@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from diffplast import claims, params, published, summary
+from diffplast import claims, published, summary
 from diffplast.claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
+from diffplast.core import params
 
 from .made_up import ROOT, Tree
 

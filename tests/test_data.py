@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from diffplast import UserError
 from diffplast.data import DATA_SETS, DataError, load, prepare, preparer
 from diffplast.data.formats import decode, digest, encode, normalise, write
 
@@ -50,7 +51,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
 
 def test_wrong_options_are_named_by_key(tmp_path):
     with pytest.raises(
-        ValueError, match=r"data\.images\.cifar10 in params\.yaml: archive: .*; train_batches: Field required"
+        UserError, match=r"data\.images\.cifar10 in params\.yaml: archive: .*; train_batches: Field required"
     ):
         prepare("images", "cifar10", {"archive": 1}, tmp_path / "x.npz")
 

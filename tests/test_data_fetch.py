@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import params
+from diffplast.core import params
 from diffplast.data import DataError, fetch
 from diffplast.data.fetch import Mirror, Place, with_mirror
 from tests.conftest import ROOT

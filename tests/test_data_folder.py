@@ -1,6 +1,7 @@
 """One's own images and characters, from a directory or a zip."""
 
 import io
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from diffplast import params
+from diffplast.core import params
 from diffplast.data import DataError, load, prepare
 from diffplast.data.formats import encode, normalise
 from tests.conftest import ROOT
@@ -246,3 +247,19 @@ def test_the_stage_says_that_no_folder_is_given(kind, tmp_path):
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert f"datasets.{kind} is folder, but data.{kind}.folder.path is null. Set it to a directory" in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_the_stage_says_what_is_wrong_with_an_option(tmp_path):
+    result = run_stage(tmp_path, "images", "data.images.natural-patches.crop_min_px=8")
+    assert result.returncode == 1
+    assert result.stderr == "need 32 <= crop_min_px <= crop_max_px, got 8, 400\n"
+
+
+def test_the_stage_does_not_hide_a_fault_of_the_program(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["download", "images", "smoke"])
+    monkeypatch.setattr("diffplast.data.prepare", lambda *arguments: [].index(1))
+    with pytest.raises(ValueError, match="not in list"):
+        runpy.run_path(str(ROOT / "stages" / "download.py"), run_name="__main__")
+    assert "download images smoke: stopped by a fault of the program (ValueError)" in capsys.readouterr().err

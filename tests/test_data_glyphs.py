@@ -6,6 +6,7 @@ import socket
 import numpy as np
 import pytest
 
+from diffplast import UserError
 from diffplast.data import load, prepare
 from diffplast.data.glyphs import FACES, candidates, faces_of, merge_alike, prepare_glyphs
 
@@ -180,5 +181,5 @@ def test_the_provenance_is_json_and_complete(some):
     ids=["too large", "min above max", "too many held out", "none held out", "no characters"],
 )
 def test_options_out_of_range(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare_glyphs(**{**OPTIONS, **change})

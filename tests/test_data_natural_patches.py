@@ -6,6 +6,7 @@ import socket
 import numpy as np
 import pytest
 
+from diffplast import UserError
 from diffplast.data import load, prepare
 from diffplast.data.natural_patches import PHOTOGRAPHS, prepare_natural_patches, read_grey
 
@@ -96,5 +97,5 @@ def test_the_provenance_is_json_and_names_every_photograph(prepared):
     ids=lambda value: "" if isinstance(value, str) else "-".join(value),
 )
 def test_options_out_of_range(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare_natural_patches(**{**OPTIONS, **change})

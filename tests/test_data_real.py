@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffplast import UserError
 from diffplast.data import DataError, cifar10, load, omniglot, prepare
 from diffplast.data.fetch import Place
 from tests.conftest import ROOT
@@ -112,7 +113,7 @@ def test_the_held_out_characters_are_drawn_once_and_saved(small):
     np.testing.assert_array_equal(first["test_classes"], again["test_classes"])
     assert list(first["test_classes"]) != list(other["test_classes"])
     np.testing.assert_array_equal(first["drawings"], other["drawings"])
-    with pytest.raises(ValueError, match="10 of 10 cannot be held out"):
+    with pytest.raises(UserError, match="10 of 10 cannot be held out"):
         small.prepare(test_classes=10)
 
 

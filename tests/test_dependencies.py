@@ -1,14 +1,22 @@
-"""What dvc.yaml says that a stage depends on is what the stage imports."""
+"""What the files dvc.yaml say that a stage depends on is what the stage imports."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from diffplast import data, figures, params, tasks
+from diffplast import data, figures, tasks
+from diffplast.core import params
 from tests.conftest import ROOT
 
-PIPELINE = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+FILES = [ROOT / "dvc.yaml", *(ROOT / "stages" / name / "dvc.yaml" for name in tasks.names())]
+# Every stage of every file, by its script and first argument: the task, or else the kind of data.
+PIPELINE = {
+    " ".join(stage["cmd"].split()[2:4]): stage
+    for file in FILES
+    for stage in params.YAML(typ="safe").load(file.read_text())["stages"].values()
+}
+OF_A_TASK = [stage for stage in PIPELINE if stage.startswith(("stages.train", "stages.evaluate", "stages.figures"))]
 
 
 def imports_of(file: Path, seen: set[Path]) -> set[Path]:
@@ -44,21 +52,22 @@ def preparing(kinds) -> set[Path]:
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_what_a_stage_imports_is_among_its_deps(stage):
     block = PIPELINE[stage]
-    _, _, module, *arguments = block["cmd"].split()
+    module, *arguments = block["cmd"].split()[2:]
+    kind = module.removeprefix("stages.")
     files = imports_of(ROOT.joinpath(*module.split(".")).with_suffix(".py"), set())
-    if stage.split("_", 1)[0] in ("train", "evaluate", "figures"):
+    if kind in ("train", "evaluate", "figures"):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
-    if stage.startswith("download") or (stage.startswith(("train", "evaluate")) and tasks.load(arguments[0]).dataset):
+    if kind == "download" or (kind in ("train", "evaluate") and tasks.load(arguments[0]).dataset):
         files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
-    if stage.startswith("figures"):
+    if kind == "figures":
         named = [figures.CURVES.get(arguments[0]), *figures.FIGURES.get(arguments[0], {}).values()]
         named += figures.ANIMATIONS.get(arguments[0], {}).values()
         for place in filter(None, named):
             files |= imports_of(ROOT / f"{place.partition(':')[0].replace('.', '/')}.py", set())
-    if stage == "report":
+    if kind == "report":
         files |= {file for file in (ROOT / "diffplast" / "templates").rglob("*") if file.is_file()}
-    if stage.startswith("download") or stage == "report":  # preparers are imported by name; the report checks options
-        kinds = arguments[:1] if stage != "report" else data.DATA_SETS
+    if kind in ("download", "report"):  # preparers are imported by name; the report checks options
+        kinds = arguments[:1] if kind == "download" else data.DATA_SETS
         files |= {file for module in preparing(kinds) for file in imports_of(module, set())}
     needed = {str(file.relative_to(ROOT)) for file in files}
     folders = tuple(f"{dep}/" for dep in block["deps"] if (ROOT / dep).is_dir())
@@ -66,14 +75,33 @@ def test_what_a_stage_imports_is_among_its_deps(stage):
     assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
 
 
-def test_deps_are_files_and_the_one_folder_that_exist():
-    for stage, block in PIPELINE.items():
-        code = [dep for dep in block["deps"] if dep.startswith(("stages/", "diffplast/"))]
-        assert all((ROOT / dep).is_file() or dep == "diffplast/plasticity" for dep in code), stage
-        assert len(set(block["deps"])) == len(block["deps"]), stage
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_deps_exist_once_and_are_folders_only_where_all_in_them_is_used_together(stage):
+    deps = PIPELINE[stage]["deps"]
+    code = [dep for dep in deps if dep.startswith(("stages/", "diffplast/"))]
+    folders = {dep for dep in code if (ROOT / dep).is_dir()}
+    assert all((ROOT / dep).exists() for dep in code) and len(set(deps)) == len(deps)
+    together = {"diffplast/core", "diffplast/plasticity"}
+    if stage.startswith("stages.report"):
+        together |= {f"diffplast/{name}" for name in ("data", "figures", "tasks", "templates")}
+    assert folders <= together
 
 
-@pytest.mark.parametrize("stage", [stage for stage in PIPELINE if stage.startswith(("train", "evaluate", "figures"))])
+def test_training_uses_every_file_of_the_core():
+    """An edit there trains everything anew, so that what only later stages use is to be elsewhere."""
+    loaded = imports_of(ROOT / "stages" / "train.py", set())
+    assert set((ROOT / "diffplast" / "core").glob("*.py")) <= loaded
+
+
+@pytest.mark.parametrize("stage", OF_A_TASK)
 def test_how_data_are_prepared_is_no_dep_of_what_uses_them(stage):
     modules = {str(module.relative_to(ROOT)) for module in preparing(data.DATA_SETS)}
     assert not modules & set(PIPELINE[stage]["deps"])
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_a_tasks_stages_run_at_the_top_and_are_of_that_task(name):
+    file = params.YAML(typ="safe").load((ROOT / "stages" / name / "dvc.yaml").read_text())
+    assert list(file["stages"]) == ["train", "evaluate", "figures"]
+    for kind, stage in file["stages"].items():
+        assert stage["wdir"] == "../.." and stage["cmd"].startswith(f"python -m stages.{kind} {name} ")

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from diffplast import params, runs, tasks
-from diffplast.checkpoint import deserialised
+from diffplast import tasks
+from diffplast.core import params, runs
+from diffplast.core.checkpoint import deserialised
 from diffplast.data import formats
 from tests.conftest import ROOT, SMALL
 
@@ -85,8 +86,9 @@ class Folder:
         return process.exitcode
 
     def said(self) -> str:
-        """What the last stage wrote to standard error."""
-        return (self.path / "said").read_text()
+        """What the last stage wrote to standard error, but for how far it is, which a busy machine says more often."""
+        lines = (self.path / "said").read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if ": episode " not in line)
 
     def refusal(self) -> str:
         """What the last stage wrote to standard error, which is one line."""
@@ -164,7 +166,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def test_full_disk_at_the_end_of_training(folder, unharmed):
-    assert folder.finish("train", largest_file=3000) == 1
+    assert folder.finish("train", largest_file=4000) == 1
     warning, refusal = folder.said().splitlines()
     assert f"the state could not be saved ({folder.run.checkpoint}: File too large)" in warning
     assert refusal.startswith(f"{folder.run.folder}: File too large; mend this")

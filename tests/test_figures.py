@@ -13,7 +13,8 @@ import pytest
 from dvc_render import VegaRenderer
 from PIL import Image, ImageColor, ImageSequence
 
-from diffplast import figures, params, results, tasks
+from diffplast import figures, results, tasks
+from diffplast.core import params
 from diffplast.figures import curves, maze_episodes
 from diffplast.figures.maze import GOAL
 
@@ -129,7 +130,7 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(make_tree, file)
         tree.read("binary")
     assert str(error.value) == (
         f"reports/smoke/runs/binary/homogeneous-1/{file}: no such result file; "
-        "make it with: dvc repro evaluate_binary@smoke-homogeneous-1"
+        "make it with: dvc repro stages/binary/dvc.yaml:evaluate@smoke-homogeneous-1"
     )
 
 
@@ -138,7 +139,7 @@ def test_the_stage_reports_a_missing_file_and_wrong_usage(make_tree, capsys):
     (tree.runs("binary")[0].results / "metrics.json").unlink()
     assert run_script("stages/figures.py", "binary", tree.scale) == 1
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "dvc repro evaluate_binary@smoke-plastic-0" in message
+    assert message.count("\n") == 1 and "dvc repro stages/binary/dvc.yaml:evaluate@smoke-plastic-0" in message
     assert "TASK SCALE" in run_script("stages/figures.py", "binary")
 
 
@@ -241,4 +242,4 @@ def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
     loaded = set(json.loads(done.stdout))
     others = {f"diffplast.tasks.{name}" for name in tasks.names() if name != "maze"}
     others |= {f"diffplast.figures.{name}" for name in ("images", "omniglot", "binary", "overview")}
-    assert not loaded & (others | {"diffplast.claims", "diffplast.report", "diffplast.training"})
+    assert not loaded & (others | {"diffplast.claims", "diffplast.report", "diffplast.core.training"})

@@ -8,9 +8,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from torch.nn import functional as F
 
-from diffplast import seeds
+from diffplast.core import seeds
+from diffplast.core.task import Settings
 from diffplast.maze_env import REWARD, TIME, MazeEnv, maze_walls
-from diffplast.tasks.base import Settings
 from diffplast.tasks.maze import Experiment, Maze, discounted
 
 ARMS = list(Maze.arms)

@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from diffplast.core.task import HeldOut
+from diffplast.core.training import new_network, train
 from diffplast.evaluation import evaluate
-from diffplast.tasks.base import HeldOut
 from diffplast.tasks.omniglot import Episodes, Omniglot, PlasticHead
-from diffplast.training import new_network, train
 from tests.helpers import no_checkpoint
 
 CLASSES, PER_CLASS = 12, 6

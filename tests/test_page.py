@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from diffplast import figures, params, report, results, tasks
+from diffplast import figures, report, results, tasks
+from diffplast.core import params
 
 from .made_up import Tree
 

@@ -8,7 +8,8 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from diffplast import params, tasks
+from diffplast import tasks
+from diffplast.core import params
 from tests.conftest import ROOT
 
 GOOD = params.read(ROOT / "params.yaml")

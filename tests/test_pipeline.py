@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import params, tasks
+from diffplast import tasks
+from diffplast.core import params
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -56,9 +57,9 @@ class Clone:
         output = self.run("dvc", "repro", *options)
         return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage ")}
 
-    def would_run(self) -> set[str]:
+    def would_run(self, *targets: str) -> set[str]:
         """Names of the stages that `dvc repro` would run, by the state of the files alone."""
-        return self.repro("--dry")
+        return self.repro("--dry", *targets)
 
     def set(self, *assignments: str) -> None:
         """Change params.yaml."""
@@ -71,8 +72,8 @@ class Clone:
 
 
 def tasks_of(stages: set[str], kind: str) -> set[str]:
-    """Tasks of the stages whose name begins with `kind`_."""
-    return {stage.split("@")[0].removeprefix(f"{kind}_") for stage in stages if stage.startswith(f"{kind}_")}
+    """Tasks that the stages called `kind` are of."""
+    return {stage.split("/")[1] for stage in stages if f"/dvc.yaml:{kind}@" in stage}
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +87,9 @@ def reproduced(tmp_path_factory):
 
 @pytest.fixture
 def clone(reproduced):
-    """The reproduced copy; every change of params or sources is taken back after the test."""
+    """The reproduced copy; every change of params or sources, but not of dvc.lock, is taken back after the test."""
     yield reproduced
-    reproduced.run("git", "checkout", "--quiet", "--", "params.yaml", "diffplast", "stages")
+    reproduced.run("git", "checkout", "--quiet", "--", "params.yaml", "diffplast", "stages/*.py")
     reproduced.set("scale=smoke", *SMOKE)
 
 
@@ -113,11 +114,18 @@ def test_a_parameter_of_one_task_runs_that_task_only(clone):
     clone.set("maze.smoke.lr=0.002")
     ran = clone.repro()
     assert tasks_of(ran, "train") == {"maze"}
-    assert {stage.split("@")[0] for stage in ran} <= {"train_maze", "evaluate_maze", "figures_maze", "report"}
-    assert len([stage for stage in ran if stage.startswith("train_maze")]) == 3
+    assert all(stage.startswith("stages/maze/dvc.yaml:") for stage in ran - {"report@smoke"})
+    assert len([stage for stage in ran if ":train@" in stage]) == 3
 
     clone.set("maze.smoke.lr=0.001")
-    assert "train" not in {stage.split("_")[0] for stage in clone.repro()}, "training is restored from the run cache"
+    assert not tasks_of(clone.repro(), "train"), "training is restored from the run cache"
+
+
+def test_the_file_of_one_task_runs_that_task_alone(clone):
+    clone.set("maze.smoke.lr=0.003", "images.smoke.lr=0.003")
+    assert tasks_of(clone.would_run(), "train") == {"maze", "images"}
+    ran = clone.would_run("stages/maze/dvc.yaml")
+    assert tasks_of(ran, "train") == {"maze"} and all(stage.startswith("stages/maze/") for stage in ran)
 
 
 def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
@@ -132,7 +140,7 @@ def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
 def test_an_edited_figure_trains_nothing(clone):
     clone.edit("diffplast/figures/curves.py")
     stages = clone.would_run()
-    assert stages, "an edited figure is drawn again"
+    assert tasks_of(stages, "figures") == set(tasks.names())
     assert not tasks_of(stages, "train") and not tasks_of(stages, "evaluate")
 
 
@@ -172,15 +180,16 @@ def test_a_run_that_is_no_longer_finite_is_shown_as_failed_and_the_rest_complete
 def test_a_new_seed_trains_only_that_seed(clone):
     clone.set("binary.seeds=[0, 1]")
     ran = clone.repro()
-    assert {stage for stage in ran if stage.startswith("train")} == {
-        f"train_binary@smoke-{arm}-1" for arm in tasks.load("binary").arms
+    assert {stage for stage in ran if ":train@" in stage} == {
+        f"stages/binary/dvc.yaml:train@smoke-{arm}-1" for arm in tasks.load("binary").arms
     }
 
 
 def test_training_again_gives_the_same_bytes(clone):
-    stages = {f"train_{name}@smoke-{next(iter(tasks.load(name).arms))}-0": name for name in tasks.names()}
-    for stage, name in stages.items():
-        folder = clone.folder / "runs" / "smoke" / name / f"{stage.split('@')[1].split('-')[1]}-0"
+    for name in tasks.names():
+        arm = next(iter(tasks.load(name).arms))
+        stage = f"stages/{name}/dvc.yaml:train@smoke-{arm}-0"
+        folder = clone.folder / "runs" / "smoke" / name / f"{arm}-0"
         before = {file: (folder / file).read_bytes() for file in ("curve.csv", "weights.pt")}
         clone.run("dvc", "repro", "--force", "--single-item", stage)
         after = {file: (folder / file).read_bytes() for file in before}

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from diffplast import figures, params, report, results, tasks
+from diffplast import figures, report, results, tasks
+from diffplast.core import params
 
 from .made_up import ROOT, Tree, run_script
 
@@ -151,19 +152,20 @@ def test_a_page_without_any_finished_agent_has_no_player(tree):
 def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, capsys):
     figure = tree.folder / "reports" / tree.scale / "figures/images_restored.svg"
     metrics = tree.runs("maze")[0].results / "metrics.json"
-    for path, command in ((figure, "figures_images@smoke"), (metrics, "evaluate_maze@smoke-plastic-0")):
+    stages = {figure: "images/dvc.yaml:figures@smoke", metrics: "maze/dvc.yaml:evaluate@smoke-plastic-0"}
+    for path, stage in stages.items():
         kept = path.read_bytes()
         path.unlink()
         assert run_script("stages/report.py", tree.scale) == 1
         path.write_bytes(kept)
         message = capsys.readouterr().err
-        assert message.count("\n") == 1 and path.name in message and f"dvc repro {command}" in message
+        assert message.count("\n") == 1 and path.name in message and f"dvc repro stages/{stage}" in message
 
 
 def test_every_figure_knows_its_task():
     for name in tasks.names():
         for figure in figures.names(name):
-            with pytest.raises(results.ResultsError, match=f"dvc repro figures_{name}@laptop"):
+            with pytest.raises(results.ResultsError, match=f"dvc repro stages/{name}/dvc.yaml:figures@laptop"):
                 report.picture(report.Path("reports/laptop/figures") / f"{figure}.svg", name)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from diffplast import UserError, runs
+from diffplast import UserError
+from diffplast.core import runs
 
 
 def stage(error: BaseException):

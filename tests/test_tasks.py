@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffplast import seeds, tasks
+from diffplast import tasks
+from diffplast.core import seeds
+from diffplast.core.task import HeldOut
+from diffplast.core.training import new_network
 from diffplast.evaluation import evaluate
-from diffplast.tasks.base import HeldOut
-from diffplast.training import new_network
 
 
 def run_step(task, split="train", batch=4, seed=3):
@@ -38,6 +39,13 @@ def test_gradient_reaches_every_parameter(task_arm, make_task):
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_small_self_connections_have_a_weight_but_no_plasticity(make_task):
+    network, step = run_step(make_task("binary_small", "plastic"))
+    step.loss.backward()
+    assert not network.alpha.grad.diagonal().any()
+    assert network.weight.grad.diagonal()[:-1].all()  # the last neuron, the bias, is clamped
 
 
 def test_same_generators_give_the_same_bits(task_arm, make_task):
@@ -91,7 +99,7 @@ def test_unknown_arm_is_named(task_arm, make_task):
 
 def test_training_learns(make_task):
     """The error of the plastic network on binary patterns falls within a time fit for a test."""
-    from diffplast.training import train
+    from diffplast.core.training import train
     from tests.helpers import no_checkpoint
 
     task = make_task("binary", "plastic", episodes=1500, batch=5, lr=3e-3, curve_every=250)

@@ -1,16 +1,23 @@
 """Training: the same seed gives the same bits, cut off or not; what goes wrong is said."""
 
 import contextlib
+import json
 import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 
+import pandas as pd
 import pytest
 import torch
 
-from diffplast.checkpoint import Checkpoint, fingerprint
-from diffplast.tasks.base import Decay
-from diffplast.training import Interrupted, train
+from diffplast.core.checkpoint import Checkpoint, fingerprint
+from diffplast.core.runs import Run
+from diffplast.core.task import Decay
+from diffplast.core.training import Interrupted, train
+from tests.conftest import ROOT
 from tests.helpers import no_checkpoint
 
 
@@ -36,18 +43,23 @@ def small_files():
     return limited
 
 
-def interrupt_after(task, updates: int):
-    """Make a task ask this process to stop during its update number `updates`."""
+def at_update(task, number: int, action):
+    """Have a task call `action` at the beginning of its update `number`."""
     step, count = task.step, 0
 
-    def interrupting(network, episodes):
+    def acting(network, episodes):
         nonlocal count
         count += 1
-        if count == updates:
-            os.kill(os.getpid(), signal.SIGINT)
+        if count == number:
+            action()
         return step(network, episodes)
 
-    task.step = interrupting
+    task.step = acting
+
+
+def interrupt_after(task, updates: int):
+    """Make a task ask this process to stop during its update number `updates`."""
+    at_update(task, updates, lambda: os.kill(os.getpid(), signal.SIGINT))
 
 
 def test_same_seed_same_bits(task_arm, make_task):
@@ -57,15 +69,87 @@ def test_same_seed_same_bits(task_arm, make_task):
 
 def test_interrupted_training_ends_in_the_same_bits(task_arm, make_task, tmp_path):
     settings = {"episodes": 24, "batch": 4, "curve_every": 8, "decay": Decay(factor=0.5, every=8), "stop_below": None}
-    whole = train(make_task(*task_arm, **settings), 1, no_checkpoint(), 1e9, "test")
+    whole = train(make_task(*task_arm, **settings), 1, no_checkpoint(), 1e9, "test", tmp_path / "whole.tsv")
 
-    task = make_task(*task_arm, **settings)
+    task, live = make_task(*task_arm, **settings), tmp_path / "live.tsv"
     interrupt_after(task, 3)
     with pytest.raises(Interrupted, match="episode 12"):
-        train(task, 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test")
-    resumed = train(make_task(*task_arm, **settings), 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test")
+        train(task, 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test", live)
+    with live.open("a") as file:
+        file.write("16\t0.5")  # of a window after the saved state, as a power cut leaves it
+    resumed = train(make_task(*task_arm, **settings), 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test", live)
     assert same(whole, resumed)
     assert resumed.episodes == 24
+    assert live.read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+
+
+def test_the_live_curve_grows_while_training(make_task, tmp_path):
+    """What an earlier run left is gone from the start; at the end it is the curve."""
+    task, live, seen = make_task("binary", "plastic", episodes=20, batch=4, curve_every=8), tmp_path / "a" / "b.tsv", []
+    live.parent.mkdir()
+    live.write_text("of an earlier run\n")
+    for update in (1, 3, 5):
+        at_update(task, update, lambda: seen.append(pd.read_csv(live, sep="\t")))
+    trained = train(task, 1, no_checkpoint(), 1e9, "test", live)
+    assert [list(table["episode"]) for table in seen] == [[], [8], [8, 16]]
+    whole = pd.read_csv(live, sep="\t")
+    assert list(whole) == ["episode", "loss", "wrong_bits"], "DVC draws the last column"
+    rows = whole.melt("episode", var_name="metric")[["episode", "metric", "value"]]
+    assert sorted(rows.itertuples(index=False, name=None)) == sorted(trained.curve)
+
+
+def test_a_live_curve_that_cannot_be_written_does_not_end_training(make_task, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    trained = train(make_task("binary", "plastic"), 1, no_checkpoint(), 1e9, "test", tmp_path / "file" / "live.tsv")
+    assert same(trained, train(make_task("binary", "plastic"), 1, no_checkpoint(), 1e9, "test"))
+    said = capsys.readouterr().err
+    assert said == f"test: the live curve could not be written ({tmp_path / 'file'}: File exists); training goes on\n"
+
+
+def test_the_live_curve_is_whole_again_once_there_is_room(make_task, tmp_path, capsys, small_files):
+    settings = {"episodes": 24, "batch": 4, "curve_every": 4}
+    task, full = make_task("binary", "plastic", **settings), contextlib.ExitStack()
+    at_update(task, 2, lambda: full.enter_context(small_files(70)))
+    at_update(task, 5, full.close)
+    trained = train(task, 1, no_checkpoint(), 1e9, "test", tmp_path / "live.tsv")
+    whole = train(make_task("binary", "plastic", **settings), 1, no_checkpoint(), 1e9, "test", tmp_path / "whole.tsv")
+    assert same(trained, whole)
+    assert (tmp_path / "live.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"could not be written ({tmp_path / 'live.tsv'}: File too large)" in said
+
+
+def test_dvc_draws_the_live_curve_of_a_run_in_progress(make_task, tmp_path, monkeypatch):
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", "live/.gitignore"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / ".dvc" / "plots", tmp_path / ".dvc" / "plots")
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    monkeypatch.chdir(tmp_path)
+
+    def drawn() -> tuple[dict, list[str]]:
+        """Plots that DVC draws, by name, and the names of those that it complains of."""
+        command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
+        content = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return content["data"], [error["name"] for error in content.get("errors", [])]
+
+    live = Run("binary", "smoke", "plastic", 0).live
+    plots, errors = drawn()
+    assert not [name for name in [*plots, *errors] if "live" in name], "no run, and nothing to complain of"
+
+    task = make_task("binary", "plastic", episodes=24, batch=4, curve_every=4)
+    interrupt_after(task, 3)
+    with pytest.raises(Interrupted):
+        train(task, 0, no_checkpoint(), 1e9, "test", live)
+    plots, errors = drawn()
+    assert str(live) not in errors
+    (plot,) = plots[str(live)]
+    rows = plot["content"]["data"]["values"]
+    assert [row["episode"] for row in rows] == ["4", "8", "12"]
+    assert all(float(row["wrong_bits"]) < 1 for row in rows)
+    axes = plot["content"]["encoding"]["x"]["title"], plot["content"]["layer"][0]["encoding"]["y"]["title"]
+    assert axes == ("training episodes", "wrong_bits")
+    assert (tmp_path / ".dvc/tmp/exps/run/DVCLIVE_STEP_COMPLETED").exists(), "the extension is told to draw"
 
 
 def test_checkpoint_of_another_run_is_left_out_and_said(make_task, tmp_path, capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from diffplast import UserError
 from diffplast.data.formats import DataError, digest, load, write
 
 __all__ = ["DATA_SETS", "DataError", "load", "options_model", "prepare", "preparer"]
@@ -57,14 +58,14 @@ def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
     kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: arguments of its preparer.
     The same options give the same bytes. The provenance names sources, versions, licence, counts, the options
     and the sha256 of the pixels (`formats.digest`).
-    Raises ValueError for an unknown kind or name, and for options that are missing, unknown or out of range;
+    Raises ValueError for an unknown kind or name, UserError for options that are missing, unknown or out of range,
     DataError for a source that cannot be had or used, and where `path` cannot be written.
     """
     try:
         checked = options_model(kind, name).model_validate(options)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise ValueError(f"data.{kind}.{name} in params.yaml: {'; '.join(problems)}") from None
+        raise UserError(f"data.{kind}.{name} in params.yaml: {'; '.join(problems)}") from None
     arrays, provenance = preparer(kind, name)(**dict(checked))
     write(path, kind, arrays)
     return {

@@ -26,7 +26,7 @@ def prepare_image_folder(
     description: str | None,
     licence: str | None,
     test_share: Annotated[float, Field(gt=0, lt=1)],
-    split_seed: int,
+    split_seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
     """Images of any size: the middle square, averaged down to 32 × 32, grey. Returns arrays and provenance.
 
@@ -83,7 +83,7 @@ def prepare_character_folder(
     ink: Literal["dark", "light"],
     drawings: Annotated[int, Field(ge=2)],
     test_classes: int,
-    split_seed: int,
+    split_seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
     """Characters in Omniglot's layout, drawings of any size made 31 × 31. Returns arrays and provenance.
 

@@ -9,6 +9,7 @@ import unicodedata
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path as FilePath
+from typing import Annotated
 
 import numpy as np
 from matplotlib import get_data_path
@@ -16,9 +17,11 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.path import Path
 from matplotlib.transforms import IdentityTransform
+from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from diffplast import UserError
 from diffplast.data.formats import DRAWING_SIDE
 from diffplast.data.splits import hold_out
 
@@ -132,7 +135,7 @@ def prepare_glyphs(
     characters: str | None,
     min_faces: int,
     alike: float,
-    drawings: int,
+    drawings: Annotated[int, Field(ge=2)],
     rotation_deg: float,
     shear: float,
     stretch: float,
@@ -140,8 +143,8 @@ def prepare_glyphs(
     size_max_px: float,
     shift_px: float,
     test_classes: int,
-    split_seed: int,
-    seed: int,
+    split_seed: Annotated[int, Field(ge=0)],
+    seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
     """Draw the characters. Returns the arrays of an "omniglot" file (see `formats`) and the provenance.
 
@@ -155,16 +158,16 @@ def prepare_glyphs(
         size_min_px, size_max_px: then scaled, so that its longer side has so many of the 31 pixels,
         shift_px: and moved off the centre by up to ± so many pixels each way, as far as the box allows.
     test_classes: classes held out, drawn with split_seed. seed: of the drawings.
-    Raises ValueError when a size does not fit the box or fewer than test_classes + 1 classes remain.
+    Raises UserError when a size does not fit the box or fewer than test_classes + 1 classes remain.
     """
     if not 0 < size_min_px <= size_max_px <= DRAWING_SIDE:
-        raise ValueError(f"sizes {size_min_px} .. {size_max_px} px do not fit {DRAWING_SIDE} px")
+        raise UserError(f"sizes {size_min_px} .. {size_max_px} px do not fit {DRAWING_SIDE} px")
     available = candidates(min_faces)
     if characters is not None:
         available = [character for character in dict.fromkeys(characters) if character in set(available)]
     classes = list(merge_alike(available, alike))
     if not 0 < test_classes < len(classes):
-        raise ValueError(f"test_classes is {test_classes}, but there are {len(classes)} classes in all")
+        raise UserError(f"test_classes is {test_classes}, but there are {len(classes)} classes in all")
 
     images = np.empty((len(classes), drawings, DRAWING_SIDE, DRAWING_SIDE), dtype=np.uint8)
     for i, character in enumerate(tqdm(classes, desc="drawings", unit="character", mininterval=1)):

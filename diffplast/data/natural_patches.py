@@ -8,11 +8,14 @@ photographs.
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 from tqdm import tqdm
 
+from diffplast import UserError
 from diffplast.data.formats import IMAGE_SIDE, encode, normalise
 
 # The installed photographs of things and scenes, none of those that scikit-image would download.
@@ -50,7 +53,7 @@ def prepare_natural_patches(
     crop_min_px: int,
     crop_max_px: int,
     min_contrast: float,
-    seed: int,
+    seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
     """Cut the patches. Returns the arrays of an "images" file (see `formats`) and the provenance.
 
@@ -61,26 +64,26 @@ def prepare_natural_patches(
     min_contrast: patches whose grey levels (0 .. 255) have a smaller standard deviation are rejected as flat.
     seed: of places, sizes and mirror images (half of the training patches are mirrored left to right, no test
         patch is).
-    Raises ValueError for unknown photographs, an empty part, and options that yield no patches.
+    Raises UserError for unknown photographs, an empty part, and options that yield no patches.
     """
     unknown = set(test_photographs) - set(PHOTOGRAPHS)
     if unknown:
-        raise ValueError(f"unknown test_photographs {sorted(unknown)}; known: {', '.join(PHOTOGRAPHS)}")
+        raise UserError(f"unknown test_photographs {sorted(unknown)}; known: {', '.join(PHOTOGRAPHS)}")
     parts = {
         "train": [name for name in PHOTOGRAPHS if name not in test_photographs],
         "test": [name for name in PHOTOGRAPHS if name in test_photographs],
     }
     if not parts["train"] or not parts["test"]:
-        raise ValueError("test_photographs must leave photographs for both training and test")
+        raise UserError("test_photographs must leave photographs for both training and test")
     if not IMAGE_SIDE <= crop_min_px <= crop_max_px:
-        raise ValueError(f"need {IMAGE_SIDE} <= crop_min_px <= crop_max_px, got {crop_min_px}, {crop_max_px}")
+        raise UserError(f"need {IMAGE_SIDE} <= crop_min_px <= crop_max_px, got {crop_min_px}, {crop_max_px}")
 
     sources = list(PHOTOGRAPHS)
     arrays = {"sources": np.array(sources)}
     with tqdm(total=train_patches + test_patches, desc="patches", unit="patch", mininterval=1) as bar:
         for part, wanted in (("train", train_patches), ("test", test_patches)):
             if wanted < len(parts[part]):
-                raise ValueError(f"{part}_patches is {wanted}, fewer than its {len(parts[part])} photographs")
+                raise UserError(f"{part}_patches is {wanted}, fewer than its {len(parts[part])} photographs")
             patches, source = [], []
             for place, name in enumerate(parts[part]):
                 share = wanted // len(parts[part]) + (place < wanted % len(parts[part]))
@@ -114,7 +117,7 @@ def _cut(name, count, crop, min_contrast, mirror, rng, bar) -> np.ndarray:
     height, width = grey.shape
     smallest, largest = crop[0], min(height, width, crop[1])
     if largest < smallest:
-        raise ValueError(f"photograph {name} ({width} × {height}) is smaller than crop_min_px = {smallest}")
+        raise UserError(f"photograph {name} ({width} × {height}) is smaller than crop_min_px = {smallest}")
     picture = Image.fromarray(grey)
     patches = []
     for _ in range(count * TRIES_PER_PATCH):
@@ -129,6 +132,6 @@ def _cut(name, count, crop, min_contrast, mirror, rng, bar) -> np.ndarray:
         bar.update()
         if len(patches) == count:
             return np.stack(patches)
-    raise ValueError(
+    raise UserError(
         f"photograph {name}: only {len(patches)} of {count} patches reach min_contrast = {min_contrast}"
     )

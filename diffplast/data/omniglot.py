@@ -4,8 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from diffplast.data.archives import members
@@ -46,13 +48,13 @@ PARTS = {  # checksums as published with torchvision
 
 
 def prepare_omniglot(
-    *, background: Mirror, evaluation: Mirror, test_classes: int, split_seed: int
+    *, background: Mirror, evaluation: Mirror, test_classes: int, split_seed: Annotated[int, Field(ge=0)]
 ) -> tuple[dict, dict]:
     """Fetch both archives and check their drawings. Returns the arrays of an "omniglot" file and the provenance.
 
     background, evaluation: other places of the two archives.
     test_classes: characters held out, drawn with split_seed from all of them, as the paper does.
-    Raises DataError for an archive that cannot be had or does not hold Omniglot's drawings, ValueError for a number
+    Raises DataError for an archive that cannot be had or does not hold Omniglot's drawings, UserError for a number
     of test_classes that cannot be held out.
     """
     drawings, names, archives = [], [], {}

@@ -1,18 +1,15 @@
-"""The tasks: every module of this package but `base` is one, and binds its class to the name TASK."""
+"""The tasks: every module of this package is one, and binds its class to the name TASK."""
 
 import importlib
 import pkgutil
 
 from diffplast import UserError
-
-from .base import Task
-
-NOT_TASKS = {"base"}
+from diffplast.core.task import Task
 
 
 def names() -> list[str]:
     """Names of all tasks, found by looking into this package; none is imported."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in NOT_TASKS)
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load(name: str) -> type[Task]:

@@ -6,10 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffplast.completion import Presentation, completion_inputs, random_orders
-from diffplast.networks import RecurrentNetwork
-
-from .base import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.completion import Presentation, RecurrentNetwork, completion_inputs, random_orders
+from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
 
 
 class Experiment(Strict):

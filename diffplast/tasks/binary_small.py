@@ -4,10 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffplast.completion import Presentation
-from diffplast.networks import RecurrentNetwork
+from diffplast.completion import Presentation, RecurrentNetwork
+from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
 
-from .base import Metric, Positive, Rate, Step, Strict, Task
 from .binary import Episodes, completion_step, draw_patterns
 
 
@@ -27,10 +26,14 @@ class Experiment(Strict):
 
 
 class PlasticNetwork(RecurrentNetwork):
-    """A plastic network without self-connections: one neuron a bit, one for the bias."""
+    """A plastic network, one neuron a bit and one for the bias; a neuron's connection to itself is not plastic.
+
+    Its weight is trained all the same, as in the paper's program: a negative one keeps the pattern shown last from
+    being recalled in the steps after it.
+    """
 
     def __init__(self, experiment: Experiment):
-        super().__init__(experiment.bits + 1, "plastic", experiment.init, experiment.eta, self_connections=False)
+        super().__init__(experiment.bits + 1, "plastic", experiment.init, experiment.eta, self_plasticity=False)
 
     def restore(self, inputs: Tensor, clamped: Tensor) -> Tensor:
         """Outputs of all bits in the last step, (B, bits)."""

@@ -9,10 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
 from diffplast.maze_env import MOVES, MazeEnv
 from diffplast.plasticity import PlasticRollout
-
-from .base import Metric, Positive, Rate, Step, Strict, Task
 
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

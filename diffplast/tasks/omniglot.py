@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from .base import Metric, Positive, Rate, Step, Strict, Task
-from .base import Settings as BaseSettings
+from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Settings as BaseSettings
 
 
 class Experiment(Strict):

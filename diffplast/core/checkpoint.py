@@ -95,7 +95,3 @@ class Checkpoint:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)  # it may be what fills the disk
             raise OSError(error.errno, error.strerror, error.filename or str(self.path)) from error
-
-    def remove(self) -> None:
-        """Remove the file of a run that is done."""
-        self.path.unlink(missing_ok=True)

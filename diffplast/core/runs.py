@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from diffplast import UserError, params, tasks
-from diffplast.tasks.base import Task
+from diffplast import UserError, tasks
+from diffplast.core import params
+from diffplast.core.task import Task
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Run:
         """State of an unfinished training; outside of what DVC removes before a stage."""
         return Path("checkpoints", self.scale, self.task, f"{self.arm}-{self.seed}.pt")
 
+    @property
+    def live(self) -> Path:
+        """The curve so far of an unfinished training, which DVC draws."""
+        return Path("live", self.scale, self.task, f"{self.arm}-{self.seed}.tsv")
+
 
 def data_file(kind: str, scale: str) -> Path:
     """The prepared data set of a kind; its provenance lies beside it as .json."""
@@ -63,6 +69,7 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
     """
     torch.set_num_threads(checked.threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
+    torch.utils.deterministic.fill_uninitialized_memory = False  # that mode fills each new tensor with NaN first
     kind = tasks.load(run.task)
     block = getattr(checked, run.task)
     if run.arm not in kind.arms:
@@ -76,10 +83,10 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def errors_told(after_interrupt: str = "the same command runs it again") -> Iterator[None]:
     """Decorates the main function of a stage: what the user can mend ends in a sentence and exit status 1.
 
-    Of anything else the traceback is shown, after a sentence.
+    Of anything else the traceback is shown, after a sentence. after_interrupt: what is said after Ctrl-C.
     """
     stage = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
@@ -92,7 +99,7 @@ def errors_told() -> Iterator[None]:
         print(f"{where}{error.strerror or error}; mend this and run the same command again", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"{stage}: stopped; the same command runs it again", file=sys.stderr)
+        print(f"{stage}: stopped; {after_interrupt}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         print(f"{stage}: stopped by a fault of the program ({type(error).__name__}), shown below", file=sys.stderr)

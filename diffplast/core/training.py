@@ -5,16 +5,17 @@ import signal
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from diffplast import seeds
-from diffplast.checkpoint import Checkpoint
-from diffplast.progress import Progress
-from diffplast.tasks.base import Task
+from diffplast.core import seeds
+from diffplast.core.checkpoint import Checkpoint
+from diffplast.core.progress import LiveCurve, Progress
+from diffplast.core.task import Task
 
 
 class Interrupted(Exception):
@@ -104,11 +105,14 @@ class State:
         self.done, self.failure = saved["done"], saved["failure"]
 
 
-def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: float, label: str) -> Trained:
+def train(
+    task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: float, label: str, live: Path | None = None
+) -> Trained:
     """Train one network, going on from `checkpoint` where it holds a state of this run.
 
     The state is saved every `checkpoint_seconds`, and at the end: until the checkpoint is removed, the same call
     returns the same result at once. A state that cannot be saved is said on standard error, and training goes on.
+    live: file of the curve so far, see `LiveCurve`; None: there is none.
     A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
     Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
     """
@@ -133,6 +137,8 @@ def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: flo
 
     save_due = started + checkpoint_seconds
     with StopSignals() as stop, Progress(label, total, state.episode) as progress:
+        live_curve = LiveCurve(live, ["loss", *reversed(task.metrics)], progress.say)  # the first metric is drawn
+        live_curve.show(state.curve)
         while not state.done:
             size = min(batch, total - state.episode)
             _set_rate(state.optimizer, settings, task.arm, state.episode)
@@ -149,6 +155,7 @@ def train(task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: flo
                 means = state.window.means()
                 state.curve += [(state.episode, name, value) for name, value in means.items()]
                 state.window = Window()
+                live_curve.show(state.curve)
                 if settings.stop_below is not None and means[task.primary_metric()] < settings.stop_below:
                     state.done = True
             if stop.requested and not state.done:

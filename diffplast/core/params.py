@@ -1,7 +1,7 @@
 """params.yaml: read, checked as a whole before any work, changed.
 
-python -m diffplast.params                          check everything
-python -m diffplast.params scale=smoke maze.seeds=[0]   change values in place, comments kept, then check
+python -m diffplast.core.params                               check everything
+python -m diffplast.core.params scale=smoke maze.seeds=[0]   change values in place, comments kept, then check
 """
 
 import difflib
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 from ruamel.yaml import YAML, YAMLError
 
 from diffplast import UserError, tasks
-from diffplast.tasks.base import HeldOut, Positive, Strict
+from diffplast.core.task import HeldOut, Positive, Strict
 
 SCALES = ("smoke", "laptop", "paper")
 PATH = Path("params.yaml")

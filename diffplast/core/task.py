@@ -86,7 +86,7 @@ ExperimentModel = TypeVar("ExperimentModel", bound=Strict)
 class Task(ABC, Generic[ExperimentModel]):
     """One experiment of the paper, for one arm.
 
-    A task module defines one subclass and binds it to the name TASK. `diffplast.training` and
+    A task module defines one subclass and binds it to the name TASK. `diffplast.core.training` and
     `diffplast.evaluation` know tasks only through what is declared here.
     """
 
