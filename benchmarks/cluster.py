@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.episodes import prepare
 from benchmarks.timing import environment, table
-from diffplast import data, params, tasks, training
+from diffplast import data, tasks
+from diffplast.core import params, training
 from diffplast.evaluation import evaluate
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)

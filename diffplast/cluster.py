@@ -56,8 +56,9 @@ def remote(repo: Repo) -> Config:
 
 def folders_of_runs() -> list[Path]:
     """Where the stages of single runs write: the folders of all runs of params.yaml. Raises ParamsError."""
-    from diffplast import params, tasks  # they import torch, seconds that a worker's stage would lose
-    from diffplast.runs import Run
+    from diffplast import tasks  # with the next lines, it imports torch: seconds that a worker's stage would lose
+    from diffplast.core import params
+    from diffplast.core.runs import Run
 
     checked = params.load()
     runs = [
@@ -131,10 +132,15 @@ class Checkout(WorkerPlugin):
     """Gives each worker the project as it stands here: the commit, and the files with all that was changed in them."""
 
     def __init__(self, config: Config):
+        from diffplast.core import params
+
         self.config = config
         self.libraries = libraries()
-        self.checkpoints = Path("checkpoints").absolute()
-        self.checkpoints.mkdir(exist_ok=True)
+        self.home = Path().absolute()
+        # States of unfinished runs, with which another worker can go on, and their curves, which DVC draws here.
+        self.shared = [Path("checkpoints"), Path("live", params.load().scale)]
+        for folder in self.shared:
+            folder.mkdir(parents=True, exist_ok=True)
         # Dask sets the threads of numerical libraries to 1 for its workers: stages are to find what they find here.
         names = dask.config.get("distributed.nanny.pre-spawn-environ")
         self.environment = {name: os.environ.get(name) for name in names}
@@ -174,8 +180,9 @@ class Checkout(WorkerPlugin):
             git("restore", "--source", self.files, "--worktree", "--", ".", folder=path)
             with Repo(path) as repo, repo.config.edit("local") as config:
                 config.update(self.config)
-            if self.checkpoints.is_dir():  # where workers see this folder, another one can go on with a lost one's run
-                (path / "checkpoints").symlink_to(self.checkpoints)
+            for folder in self.shared:
+                if (self.home / folder).is_dir():  # on this machine, or on a shared disk
+                    (path / folder).symlink_to(self.home / folder)
             self.threads.path = path
         return self.threads.path
 
@@ -353,7 +360,7 @@ def reproduce(workers: AbstractContextManager[Client], targets: list[str], retri
 @contextlib.contextmanager
 def connected(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     """A client of the scheduler at this address, or of that many workers on this machine while it is used."""
-    from diffplast import params
+    from diffplast.core import params
 
     with contextlib.ExitStack() as stack:
         if scheduler is None:
