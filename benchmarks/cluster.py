@@ -10,14 +10,14 @@ does, each worker takes the next run of the plan when it is free.
 import argparse
 import heapq
 import re
+import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 
 from benchmarks.episodes import prepare
-from benchmarks.timing import environment, table
+from benchmarks.timing import environment, interleaved, table
 from diffplast import data, tasks
 from diffplast.core import params, training
 from diffplast.evaluation import evaluate
@@ -47,20 +47,12 @@ def measured(name, arm, folder, seconds):
     def update():
         training._update(task, state.network, state.optimizer, state.generator, batch)
 
-    def test(batches):
-        evaluate(task, state.network, block.test.paper.model_copy(update={"episodes": batches * episodes}), 0)
+    def test():
+        evaluate(task, state.network, block.test.paper.model_copy(update={"episodes": block.test.paper.batch}), 0)
 
-    update()
-    begin, updates = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
-        update()
-        updates += 1
-    trained = (time.perf_counter() - begin) / updates / batch * block.paper.for_arm("episodes", arm)
-    episodes = block.test.paper.batch
-    test(1)
-    begin = time.perf_counter()
-    test(3)
-    evaluated = (time.perf_counter() - begin) / 3 / episodes * block.test.paper.episodes
+    times = interleaved({"update": update, "test": test}, seconds)
+    trained = statistics.median(times["update"]) / batch * block.paper.for_arm("episodes", arm)
+    evaluated = statistics.median(times["test"]) / block.test.paper.batch * block.test.paper.episodes
     return trained / 3600, evaluated / 3600
 
 
