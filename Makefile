@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
+# What runs the pipeline; on a cluster: make study REPRO='python -m diffplast.cluster --scheduler ADDRESS'
+REPRO ?= dvc repro
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -31,7 +33,7 @@ help:            ## list the targets
 
 reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|paper first sets the scale and its seeds
 	python -m diffplast.core.params $(if $(SCALE),scale=$(SCALE) $(SEEDS_$(SCALE)))
-	dvc repro
+	$(REPRO)
 	@$(MAKE) --no-print-directory report
 
 # MIRRORS=folder has archives under their official names; IMAGES=zip is used in place of CIFAR-10, described by IMAGES_ARE.
@@ -39,7 +41,7 @@ study: setup     ## the full-length study on Omniglot and CIFAR-10: 7 hours on 2
 	mkdir -p downloads
 	$(if $(COPIES)$(IMAGES),ln -sfn $(abspath $(COPIES) $(IMAGES)) downloads/)
 	python -m diffplast.core.params scale=paper $(SEEDS_paper) $(STUDY_DATA)
-	dvc repro
+	$(REPRO)
 	@$(MAKE) --no-print-directory report
 
 setup: $(BIN)/.done ## make the virtual environment with the pinned packages

@@ -1,10 +1,10 @@
 """All benchmarks: python -m benchmarks [--quick].
 
-The recurrence, training episodes of every task and where their time goes, checkpoints.
+The recurrence, training episodes of every task and where their time goes, checkpoints, the full study on a cluster.
 """
 
-from benchmarks import checkpoints, episodes, recurrence, shares
+from benchmarks import checkpoints, cluster, episodes, recurrence, shares
 
-for benchmark in (recurrence, episodes, shares, checkpoints):
+for benchmark in (recurrence, episodes, shares, checkpoints, cluster):
     print(f"\n## {benchmark.__doc__.splitlines()[0]}\n", flush=True)
     benchmark.main()
