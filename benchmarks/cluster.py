@@ -23,9 +23,9 @@ from diffplast.core import params, training
 from diffplast.evaluation import evaluate
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)
-STAGE_SECONDS = 10  # of a stage on a worker around its work: Python, DVC, push; measured at smoke
-COLLECT_SECONDS = 1.5  # of DVC here for a stage whose results are in the remote; measured at smoke
-REPORT_SECONDS = 60  # figures and report; measured at laptop
+STAGE_SECONDS = 7  # of a stage on a worker around its work: Python, DVC, push; measured on eight stages of the maze
+COLLECT_SECONDS = 1.5  # of DVC here for a stage whose results are in the remote; about
+REPORT_SECONDS = 60  # figures and report; about
 
 
 def study_seeds():
