@@ -37,7 +37,7 @@ reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|pape
 	@$(MAKE) --no-print-directory report
 
 # MIRRORS=folder has archives under their official names; IMAGES=zip is used in place of CIFAR-10, described by IMAGES_ARE.
-study: setup     ## the full-length study on Omniglot and CIFAR-10: 7 hours on 2 cores, and the small binary patterns
+study: setup     ## the full-length study on Omniglot and CIFAR-10: 9 hours on 2 cores
 	mkdir -p downloads
 	$(if $(COPIES)$(IMAGES),ln -sfn $(abspath $(COPIES) $(IMAGES)) downloads/)
 	python -m diffplast.core.params scale=paper $(SEEDS_paper) $(STUDY_DATA)

@@ -14,11 +14,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import torch
-
-from benchmarks.episodes import prepare
+from benchmarks.episodes import opened, prepare
 from benchmarks.timing import environment, interleaved, table
-from diffplast import data, tasks
 from diffplast.core import params, training
 from diffplast.evaluation import evaluate
 
@@ -37,22 +34,18 @@ def study_seeds():
 
 def measured(name, arm, folder, seconds):
     """(hours of training, hours of evaluation) of one run at `paper`, from some `seconds` of each."""
-    checked = params.load(name)
-    torch.set_num_threads(checked.threads)
-    block, kind = getattr(checked, name), tasks.load(name)
-    arrays = None if kind.dataset is None else data.load(Path(folder) / f"{kind.dataset}.npz")
-    task = kind(block.experiment, block.paper, arm, torch.device("cpu"), arrays)
-    state, batch = training.State(task, 0), block.paper.for_arm("batch", arm)
+    task, held_out = opened(name, folder, arm, "paper"), getattr(params.load(name), name).test.paper
+    state, batch = training.State(task, 0), task.settings.for_arm("batch", arm)
 
     def update():
         training._update(task, state.network, state.optimizer, state.generator, batch)
 
     def test():
-        evaluate(task, state.network, block.test.paper.model_copy(update={"episodes": block.test.paper.batch}), 0)
+        evaluate(task, state.network, held_out.model_copy(update={"episodes": held_out.batch}), 0)
 
     times = interleaved({"update": update, "test": test}, seconds)
-    trained = statistics.median(times["update"]) / batch * block.paper.for_arm("episodes", arm)
-    evaluated = statistics.median(times["test"]) / block.test.paper.batch * block.test.paper.episodes
+    trained = statistics.median(times["update"]) / batch * task.settings.for_arm("episodes", arm)
+    evaluated = statistics.median(times["test"]) / held_out.batch * held_out.episodes
     return trained / 3600, evaluated / 3600
 
 

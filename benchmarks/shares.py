@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks.episodes import plastic_task, prepare
+from benchmarks.episodes import opened, prepare
 from benchmarks.timing import environment, table
 from diffplast import maze_env
 from diffplast.core import params, training
@@ -52,7 +52,7 @@ def shares(name, folder, seconds):
     period = params.load(name).checkpoint_seconds
 
     def train(episodes):
-        task = plastic_task(name, folder, episodes=episodes)
+        task = opened(name, folder, episodes=episodes)
         clocks = {part: Clock() for part in ("recurrence", "episodes drawn", "environment", "update")}
         with ExitStack() as stack:
             for patched in (
@@ -67,7 +67,7 @@ def shares(name, folder, seconds):
             checkpoint.path.unlink(missing_ok=True)
         return total, {part: clock.seconds for part, clock in clocks.items()}
 
-    batch = plastic_task(name, folder).settings.for_arm("batch", "plastic")
+    batch = opened(name, folder).settings.for_arm("batch", "plastic")
     first, _ = train(4 * batch)  # compiles, and tells how many fit
     episodes = max(4, int(4 * seconds / first)) * batch
     total, spent = train(episodes)

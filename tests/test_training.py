@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from diffplast.core.checkpoint import Checkpoint, fingerprint
+from diffplast.core.progress import LiveCurve
 from diffplast.core.runs import Run
 from diffplast.core.task import Decay
 from diffplast.core.training import Interrupted, train
@@ -149,7 +150,7 @@ def test_dvc_draws_the_live_curve_of_a_run_in_progress(make_task, tmp_path, monk
     assert all(float(row["wrong_bits"]) < 1 for row in rows)
     axes = plot["content"]["encoding"]["x"]["title"], plot["content"]["layer"][0]["encoding"]["y"]["title"]
     assert axes == ("training episodes", "wrong_bits")
-    assert (tmp_path / ".dvc/tmp/exps/run/DVCLIVE_STEP_COMPLETED").exists(), "the extension is told to draw"
+    assert (tmp_path / LiveCurve.signal).exists(), "the extension is told to draw"
 
 
 def test_checkpoint_of_another_run_is_left_out_and_said(make_task, tmp_path, capsys):
