@@ -6,6 +6,8 @@ PYTHON ?= python3
 REPRO ?= dvc repro
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this is set, every process would compile torch and the rest from source again: 4 s of each of the stages.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The seeds of each scale. DVC's matrix takes them from params.yaml, where `make reproduce SCALE=...` writes them.
 SEEDS_smoke := binary.seeds=[0] binary_small.seeds=[0] images.seeds=[0] omniglot.seeds=[0] maze.seeds=[0]
