@@ -5,6 +5,7 @@ PYTHON ?= python3
 # What runs the pipeline; on a cluster: make study REPRO='python -m diffplast.cluster --scheduler ADDRESS'
 REPRO ?= dvc repro
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint requirements.lock
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set, every process would compile torch and the rest from source again: 4 s of each of the stages.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,7 +29,7 @@ STUDY_DATA = datasets.omniglot=omniglot datasets.images=$(if $(IMAGES),folder,ci
   $(if $(IMAGES),data.images.folder.path=downloads/$(notdir $(IMAGES)) data.images.folder.test_share=0.2 \
   "data.images.folder.description=$(or $(IMAGES_ARE),null)")
 
-.PHONY: help reproduce study setup check test test-all lint bench report readme lock clean
+.PHONY: help reproduce study setup develop check test test-all lint bench report readme lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -48,24 +49,30 @@ study: setup     ## the full-length study on Omniglot and CIFAR-10: 9 hours on 2
 
 setup: $(BIN)/.done ## make the virtual environment with the pinned packages
 
+develop: $(BIN)/.develop ## add what tests, lint, benchmarks and the cluster need
+
 $(BIN)/.done: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock --editable '.[dev]'
+	$(INSTALL) --editable .
+	@touch $@
+
+$(BIN)/.develop: $(BIN)/.done
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 check: setup     ## check params.yaml
 	python -m diffplast.core.params
 
-test: setup      ## run the tests (under 10 minutes, no network)
+test: develop    ## run the tests (under 10 minutes, no network)
 	python -m pytest -m 'not slow'
 
-test-all: setup  ## run all tests, those too that take minutes
+test-all: develop ## run all tests, those too that take minutes
 	python -m pytest
 
-lint: setup      ## check style
+lint: develop    ## check style
 	ruff check .
 
-bench: setup     ## check the fast recurrences against the naive one, then time them; kept in benchmarks/results.md
+bench: develop   ## check the fast recurrences against the naive one, then time them; kept in benchmarks/results.md
 	set -o pipefail; python -m benchmarks | tee benchmarks/results.md
 
 report: setup    ## print where the report of the current scale is
