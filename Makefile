@@ -45,6 +45,7 @@ study: setup     ## the full-length study on Omniglot and CIFAR-10: 9 hours on 2
 	$(if $(COPIES)$(IMAGES),ln -sfn $(abspath $(COPIES) $(IMAGES)) downloads/)
 	python -m diffplast.core.params scale=paper $(SEEDS_paper) $(STUDY_DATA)
 	$(REPRO)
+	cp params.yaml reports/paper/
 	@$(MAKE) --no-print-directory report
 
 setup: $(BIN)/.done ## make the virtual environment with the pinned packages

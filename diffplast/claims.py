@@ -340,17 +340,26 @@ def images_independent(found: TaskResults) -> Finding:
     ("plastic",),
 )
 def omniglot_accuracy(found: TaskResults) -> Finding:
-    """The median accuracy is within the paper's ± or above. On other data than Omniglot nothing is decided."""
+    """The median accuracy is within the paper's ± or above. On other data than Omniglot nothing is decided.
+
+    The released evaluation shuffles the characters anew, so that most of what it tests on was trained on: the accuracy
+    on such characters stands beside ours on unseen ones.
+    """
     accuracy, margin = published.OMNIGLOT["DP (the paper)"]
     values = found.values("plastic")
     name = found.data["name"]
-    ours = f"{summary.spread(found.metric, values)} on {name}"
+    seen = [found.curve(run)[1][-1] for run in found.finished("plastic")]
+    ours = (
+        f"{summary.spread(found.metric, values)} on {name}; {summary.show(found.metric, np.median(seen))} on the "
+        "characters of training, at its end"
+    )
     test = f"median at least {summary.show(found.metric, accuracy - margin)}, on Omniglot"
     if name != "omniglot":
         return Finding(ours, test, NOT_DECIDED, f"other data than the paper's: {name}")
     as_long = _trained(found, "plastic") >= published.OMNIGLOT_EPISODES
     holds = float(np.median(values)) >= accuracy - margin
-    return Finding(ours, test, **_decide(holds, as_long, "below the paper's range"))
+    below = "below the paper's range; its released evaluation is mostly on characters that were trained on"
+    return Finding(ours, test, **_decide(holds, as_long, below))
 
 
 @claim(

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from diffplast import claims, published, summary
@@ -184,7 +185,11 @@ def test_omniglot_accuracy(make_tree, data, episodes, values, verdict):
     tree.set_values("omniglot", "plastic", *values)
     for run in tree.runs("omniglot"):
         (run.results / "data.json").write_text(json.dumps({"name": data}))
-    assert finding(tree, "omniglot", "one drawing").verdict == verdict
+    found = finding(tree, "omniglot", "one drawing")
+    assert found.verdict == verdict
+    curves = [pd.read_csv(run.results / "curve.csv") for run in tree.runs("omniglot", "plastic")]
+    seen = np.median([curve[curve["metric"] == "accuracy"]["value"].iloc[-1] for curve in curves])
+    assert f"{summary.show('accuracy', seen)} on the characters of training" in found.ours
 
 
 @pytest.mark.parametrize(
