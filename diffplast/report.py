@@ -132,7 +132,7 @@ def machines(results: dict[str, TaskResults]) -> list[tuple[str, int]]:
 
 
 def cost(scale: str, results: dict[str, TaskResults]) -> str:
-    """What all runs took, in one sentence."""
+    """What all runs took, and what those that can be compared would have taken with the released programs."""
     costs = [run.machine for result in results.values() for run in result.runs]
     total = sum(machine["seconds"] for machine in costs)
     where = " and ".join(
@@ -143,6 +143,23 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
     return (
         f"Scale {scale}: {len(costs)} training runs took {duration(total)} in all, one after the other, on {where}; "
         f"none needed more than {memory:.1f} GB of memory."
+    ) + _against_programs(results)
+
+
+def _against_programs(results: dict[str, TaskResults]) -> str:
+    known = [
+        (run.machine["seconds"], published.PROGRAM_SECONDS[name][run.run.arm] * run.metrics["train_episodes"])
+        for name, result in results.items()
+        for run in result.runs
+        if run.run.arm in published.PROGRAM_SECONDS.get(name, {})
+    ]
+    if not known:
+        return ""
+    ours, theirs = (sum(seconds) for seconds in zip(*known, strict=True))
+    return (
+        f" The released programs would take {duration(theirs)} on two cores for the training episodes of {len(known)} "
+        f"of them (the arms whose cost is known), which took {duration(ours)}: "
+        f"{summary.number(theirs / ours)} times as long."
     )
 
 

@@ -129,6 +129,16 @@ def test_pages_that_are_committed_are_small():
     assert pages and all(page.stat().st_size < 5e6 for page in pages)
 
 
+def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(tree):
+    found = results.read_all(tree.scale, params.read())
+    runs = found["maze"].runs
+    theirs = sum(0.157 + 0.150 + 0.090 for run in runs if run.run.arm == "plastic") * runs[0].metrics["train_episodes"]
+    text = report.cost(tree.scale, {"maze": found["maze"]})
+    assert f"would take {report.duration(theirs)} on two cores for the training episodes of {len(runs)} of them" in text
+    assert f"which took {report.duration(61.5 * len(runs))}: " in text
+    assert "released programs" not in report.cost(tree.scale, {"binary_small": found["binary_small"]})
+
+
 def test_a_failed_run_is_on_the_page(tree):
     run_failed = tree.runs("omniglot", "lstm")[1]
     kept = (run_failed.results / "metrics.json").read_text()
