@@ -36,7 +36,7 @@ help:            ## list the targets
 
 reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|paper first sets the scale and its seeds
 	python -m diffplast.core.params $(if $(SCALE),scale=$(SCALE) $(SEEDS_$(SCALE)))
-	$(REPRO)
+	python -m diffplast.compile & $(REPRO)
 	@$(MAKE) --no-print-directory report
 
 # MIRRORS=folder has archives under their official names; IMAGES=zip is used in place of CIFAR-10, described by IMAGES_ARE.

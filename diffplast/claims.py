@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from diffplast import published, summary
+from diffplast import published, statistics, summary
 from diffplast.results import TaskResults
 
 REPRODUCED, NOT_REPRODUCED, NOT_DECIDED = "reproduced", "not reproduced", "not decided at this scale"
@@ -49,7 +49,7 @@ class Claim:
     claim: str
     paper: str
     arms: dict[str, dict]
-    """Of each arm concerned: the task's metric on held-out episodes over seeds, as `summary.describe`."""
+    """Of each arm concerned: the task's metric on held-out episodes over seeds, as `statistics.describe`."""
     finding: Finding = field(repr=False)
 
     def as_dict(self) -> dict:
@@ -85,7 +85,7 @@ def judge_all(results: dict[str, TaskResults]) -> list[Claim]:
     """All claims about the given tasks."""
     return [
         Claim(
-            name, entry.text, entry.paper, {arm: summary.describe(found.values(arm)) for arm in entry.arms},
+            name, entry.text, entry.paper, {arm: statistics.describe(found.values(arm)) for arm in entry.arms},
             _judge(entry, found),
         )
         for name, found in results.items()
@@ -134,7 +134,7 @@ def _better(found: TaskResults, first: str, second: str, paper_episodes: int) ->
     """Whether the seeds of one arm are better than those of another, by a rank-sum test."""
     values = [found.values(arm) for arm in (first, second)]
     higher = found.measure.higher_is_better
-    test = summary.rank_sum(*values, higher)
+    test = statistics.rank_sum(*values, higher)
     shared = {"ours": _summaries(found, first, second), "test": str(test), "p": test.p, "effect": test.wins}
     if test.p < SIGNIFICANT and test.wins > 0.5:
         return Finding(**shared, verdict=REPRODUCED)

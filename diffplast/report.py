@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from diffplast import claims, figures, published, summary
+from diffplast import claims, figures, published, statistics, summary
 from diffplast.core import params
 from diffplast.figures import curves, maze_episodes, style
 from diffplast.figures.overview import overview
@@ -111,11 +111,11 @@ def arm_table(found: TaskResults) -> list[dict[str, str]]:
             row["median"] = summary.show(found.metric, middle)
             if len(values) > 1:
                 row["spread"] = f"{summary.bare(found.metric, low)} to {summary.bare(found.metric, high)}"
-                interval = summary.bootstrap_interval(values)
+                interval = statistics.bootstrap_interval(values)
                 row["interval"] = " to ".join(summary.bare(found.metric, bound) for bound in interval)
-            row["mean"] = summary.show(found.metric, summary.interquartile_mean(values))
+            row["mean"] = summary.show(found.metric, statistics.interquartile_mean(values))
             if arm != found.arms[0] and len(first):
-                test = summary.rank_sum(first, values, found.measure.higher_is_better)
+                test = statistics.rank_sum(first, values, found.measure.higher_is_better)
                 row["p"] = f"{test.p:.2g}" + ("" if test.can_decide else f" (least possible: {test.smallest:.2g})")
         rows.append(row)
     return rows

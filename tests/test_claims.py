@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffplast import claims, published, summary
+from diffplast import claims, published, statistics, summary
 from diffplast.claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
 from diffplast.core import params
 
@@ -255,9 +255,9 @@ def test_summaries():
     assert [summary.number(value) for value in (0.01234, 1.26, 12.34, 123456.7, 3e-5)] == [
         "0.012", "1.3", "12.3", "123,457", "3e-05",
     ]
-    assert summary.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11
-    low, high = summary.bootstrap_interval([1, 2, 3, 4, 5])
-    assert 1 <= low < 3 < high <= 5 and (low, high) == summary.bootstrap_interval([1, 2, 3, 4, 5])
-    test = summary.rank_sum([1, 2, 3], [4, 5, 6], higher_is_better=False)
+    assert statistics.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11
+    low, high = statistics.bootstrap_interval([1, 2, 3, 4, 5])
+    assert 1 <= low < 3 < high <= 5 and (low, high) == statistics.bootstrap_interval([1, 2, 3, 4, 5])
+    test = statistics.rank_sum([1, 2, 3], [4, 5, 6], higher_is_better=False)
     assert (test.wins, test.p, test.smallest, test.can_decide) == (1, pytest.approx(0.1), 0.1, False)
     assert published.OMNIGLOT["DP (the paper)"] == (0.983, 0.008)
