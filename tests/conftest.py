@@ -19,8 +19,8 @@ SMALL = {
     "omniglot": {},
     "maze": {"neurons": 12, "steps": 20},
 }
-# Settings of their own that go with the batches of a few episodes that the tests use.
-SETTINGS = {"omniglot": {"queries": 2}}
+# Settings of their own: a batch has as many characters, and `small_data` has few.
+SETTINGS = {"omniglot": {"batch": 10}}
 
 
 def small_data(kind: str | None) -> dict[str, np.ndarray] | None:

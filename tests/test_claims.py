@@ -181,7 +181,7 @@ def test_rank_sum_claims(make_tree, task, part, episodes, seeds, ahead, verdict,
      ("omniglot", 480000, (0.9, 0.9), NOT_DECIDED), ("omniglot", 5000000, (0.9, 0.9), NOT_REPRODUCED)],
 )
 def test_omniglot_accuracy(make_tree, data, episodes, values, verdict):
-    tree = make_tree("omniglot", episodes=episodes, batch=240, queries=15)
+    tree = make_tree("omniglot", episodes=episodes, batch=240)
     tree.set_values("omniglot", "plastic", *values)
     for run in tree.runs("omniglot"):
         (run.results / "data.json").write_text(json.dumps({"name": data}))

@@ -63,7 +63,7 @@ class Folder:
         content["checkpoint_seconds"] = checkpoint_seconds
         content[task]["experiment"] |= EXPERIMENTS[task]
         content[task]["smoke"] |= {"episodes": 4 * UPDATES.get(task, 300), "batch": 4, "curve_every": 20}
-        content[task]["smoke"] |= {"stop_below": None} | ({"queries": 2} if task == "omniglot" else {})
+        content[task]["smoke"] |= {"stop_below": None}
         path.mkdir()
         with (path / "params.yaml").open("w") as file:
             YAML().dump(content, file)

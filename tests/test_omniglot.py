@@ -1,25 +1,28 @@
 """Omniglot: what an episode is made of, and the head against the paper's equations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from diffplast import UserError
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network, train
 from diffplast.evaluation import evaluate
-from diffplast.tasks.omniglot import Episodes, Omniglot, PlasticHead
+from diffplast.tasks.omniglot import Omniglot, PlasticHead
 from tests.helpers import no_checkpoint
 
-CLASSES, PER_CLASS = 12, 6
+CLASSES, PER_CLASS = 22, 6
 ARMS = list(Omniglot.arms)
 EXPERIMENT = {
     "ways": 5, "shots": 1, "side": 31, "features": 8, "label_strength": 1000.0, "init_weight": 0.01,
     "init_alpha": 1.0, "eta": 0.1, "lstm_hidden": 16,
 }  # fmt: skip
 SETTINGS = {
-    "episodes": 24, "batch": 12, "lr": 1e-3, "adam_eps": 1e-8, "decay": None, "clip": None, "stop_below": None,
-    "curve_every": 12, "queries": 1, "precision": "float32",
+    "episodes": 30, "batch": 15, "lr": 1e-3, "adam_eps": 1e-8, "decay": None, "clip": None, "stop_below": None,
+    "curve_every": 12, "groupings": None, "precision": "float32",
 }  # fmt: skip
 
 
@@ -37,7 +40,7 @@ def tagged_data():
     drawings = np.zeros((CLASSES, PER_CLASS, 31, 31), np.uint8)
     drawings[..., 0, 0] = 100 + np.arange(CLASSES)[:, None]
     drawings[..., 0, 1] = 200 + np.arange(PER_CLASS)
-    return {"drawings": drawings, "train_classes": np.arange(0, 6), "test_classes": np.arange(6, CLASSES)}
+    return {"drawings": drawings, "train_classes": np.arange(0, 16), "test_classes": np.arange(16, CLASSES)}
 
 
 def random_data():
@@ -74,17 +77,17 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("queries, shots", [(1, 1), (3, 1), (10, 2)])
+@pytest.mark.parametrize("groupings, shots", [(None, 1), (None, 2), (1, 1), (3, 1), (10, 2)])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_episode_is_what_the_paper_says(split, queries, shots):
-    task = make(data=tagged_data, experiment={"shots": shots}, queries=queries, batch=30)
-    drawn = task.episodes(split, generator(), 30)
-    per_presentation = queries if split == "train" else 1
-    presentations, shown = 30 // per_presentation, 5 * shots
-    assert drawn.shown.shape == (presentations, shown, 31, 31)
-    assert drawn.tested.shape == (presentations, per_presentation, 31, 31)
-    assert drawn.label.shape == (presentations, shown) and drawn.answer.shape == (presentations, per_presentation)
-    shown_tags, tested_tags = tags(drawn.shown), tags(drawn.tested)
+def test_an_episode_is_what_the_paper_says(split, groupings, shots):
+    task = make(data=tagged_data, experiment={"shots": shots}, groupings=groupings)
+    drawn = task.episodes(split, generator(), 15)
+    grouped = groupings is not None and split == "train"
+    presentations, questions = (3 * groupings, 5) if grouped else (15, 1)
+    assert drawn.tested.shape == (15, 31, 31) and drawn.shown.shape == (shots * (15 if grouped else 75), 31, 31)
+    assert drawn.presented.shape == drawn.label.shape == (presentations, 5 * shots)
+    assert drawn.asked.shape == drawn.answer.shape == (presentations, questions)
+    shown_tags, tested_tags = tags(drawn.shown)[drawn.presented], tags(drawn.tested)[drawn.asked]
     assert set(shown_tags[..., 0].flat) <= set(task.data[f"{split}_classes"])
     for p in range(presentations):
         by_label = {}
@@ -100,21 +103,36 @@ def test_an_episode_is_what_the_paper_says(split, queries, shots):
             assert (character, turn) == (by_label[answer][0][0], by_label[answer][0][2])
 
 
-def test_turns_labels_orders_and_answers_vary():
-    drawn = make(data=tagged_data).episodes("train", generator(), 600)
-    found = tags(drawn.shown)
-    for values, kinds in ((found[..., 2], 4), (drawn.answer.numpy(), 5), (found[..., 0], 6), (found[..., 1], 6)):
-        counts = np.bincount(values.ravel(), minlength=kinds)
-        assert len(counts) == kinds and counts.min() > 0.7 * counts.mean()
-    place = (drawn.label == drawn.answer).int().argmax(dim=1)  # when the tested character was shown
-    assert np.bincount(place).min() > 80
-    first = np.bincount(drawn.label[:, 0] * 6 + torch.from_numpy(found[:, 0, 0]), minlength=30)
-    assert first.min() > 5, "no character goes with a label"
+@pytest.mark.parametrize("groupings", [None, 1, 4])
+def test_turns_labels_orders_and_answers_vary(groupings):
+    task = make(data=tagged_data, groupings=groupings)
+    counted = {name: 0 for name in ("turn", "answer", "character", "drawing", "place", "pair")}
+    rng = generator()
+    for _ in range(40 if groupings is None else 200):
+        drawn = task.episodes("train", rng, 15)
+        found = tags(drawn.shown)
+        place = (drawn.label[:, None] == drawn.answer[..., None]).int().argmax(dim=2)  # when the tested one was shown
+        pair = drawn.label * 16 + torch.from_numpy(found[drawn.presented, 0])
+        for name, values, kinds in (
+            ("turn", found[:, 2], 4), ("answer", drawn.answer, 5), ("character", found[:, 0], 16),
+            ("drawing", found[:, 1], 6), ("place", place, 5), ("pair", pair[:, 0], 80),
+        ):  # fmt: skip
+            counted[name] += np.bincount(np.asarray(values).ravel(), minlength=kinds)
+    assert counted.pop("pair").min() >= 1, "no character goes with a label"
+    for name, counts in counted.items():
+        assert counts.min() > 0.7 * counts.mean(), name
 
 
-def test_tested_drawings_are_spread_over_the_characters():
-    drawn = make(queries=15, batch=30).episodes("train", generator(), 30)
-    assert all(np.bincount(row).tolist() == [3] * 5 for row in drawn.answer)
+def test_groupings_are_different_ones():
+    """Every tested drawing is asked for once in each grouping, among other characters."""
+    drawn = make(groupings=8).episodes("train", generator(), 15)
+    companions = [set() for _ in range(15)]
+    for grouping in drawn.asked.split(3):
+        assert sorted(grouping.flatten().tolist()) == list(range(15))
+        for group in grouping.tolist():
+            for member in group:
+                companions[member] |= set(group) - {member}
+    assert min(len(others) for others in companions) > 8
 
 
 def test_pixels_are_ink_one_paper_zero():
@@ -182,19 +200,30 @@ def test_label_decides_the_output_and_so_the_trace():
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_queries_that_share_a_presentation_equal_single_ones(arm):
-    task = make(arm, queries=6)
+def test_groupings_equal_presentations_of_their_own(arm):
+    """Loss, its gradient and accuracy are those of the same presentations passed one by one."""
+    task = make(arm, groupings=4)
     network = new_network(task, 0)
-    drawn = task.episodes("train", generator(), 12)
+    drawn = task.episodes("train", generator(), 15)
     together = task.step(network, drawn)
-    losses, correct = [], []
-    for q in range(6):
-        single = Episodes(drawn.shown, drawn.label, drawn.tested[:, q : q + 1], drawn.answer[:, q : q + 1])
-        alone = task.step(network, single)
-        losses.append(alone.loss)
-        correct.append(alone.metrics["accuracy"])
-    torch.testing.assert_close(together.loss, torch.stack(losses).mean())
-    assert torch.equal(together.metrics["accuracy"], torch.stack(correct, dim=1).flatten())
+    losses, correct = [], torch.zeros(15)
+    for presented, label, asked, answer in zip(drawn.presented, drawn.label, drawn.asked, drawn.answer, strict=True):
+        for number, right in zip(asked, answer, strict=True):
+            single = replace(
+                drawn, shown=drawn.shown[presented], presented=torch.arange(5)[None], label=label[None],
+                tested=drawn.tested[number][None], asked=torch.zeros(1, 1, dtype=torch.long), answer=right.view(1, 1),
+            )  # fmt: skip
+            alone = task.step(network, single)
+            losses.append(alone.loss)
+            correct[number] += alone.metrics["accuracy"].item() / 4
+    loss = torch.stack(losses).mean()
+    torch.testing.assert_close(together.loss, loss)
+    torch.testing.assert_close(together.metrics["accuracy"], correct)
+    parameters = list(network.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(together.loss, parameters), torch.autograd.grad(loss, parameters), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
 def test_nonplastic_network_answers_alike_whatever_was_shown():
@@ -202,8 +231,8 @@ def test_nonplastic_network_answers_alike_whatever_was_shown():
     task = make("nonplastic")
     network = new_network(task, 0)
     drawn = task.episodes("test", generator(), 6)
-    answers = network(drawn.shown, drawn.label, drawn.tested)
-    others = network(drawn.shown.flip(0), drawn.label.flip(1), drawn.tested)
+    answers = network(drawn)
+    others = network(replace(drawn, presented=drawn.presented.flip(0), label=drawn.label.flip(1)))
     torch.testing.assert_close(answers, others)
     accuracy = evaluate(task, network, HeldOut(episodes=2000, batch=500), seed=0)["accuracy"]
     assert abs(accuracy - 0.2) < 0.04
@@ -214,16 +243,14 @@ def test_other_networks_see_the_labels(arm):
     task = make(arm)
     network = new_network(task, 0)
     drawn = task.episodes("test", generator(), 6)
-    assert not torch.equal(
-        network(drawn.shown, drawn.label, drawn.tested), network(drawn.shown, 4 - drawn.label, drawn.tested)
-    )
+    assert not torch.equal(network(drawn), network(replace(drawn, label=4 - drawn.label)))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_same_seed_same_bits(precision):
     results = []
     for _ in range(2):
-        trained = train(make(queries=6, precision=precision), 3, no_checkpoint(), 1e9, "test")
+        trained = train(make(groupings=6, precision=precision), 3, no_checkpoint(), 1e9, "test")
         results.append((trained.curve, torch.cat([p.flatten() for p in trained.network.parameters()])))
     assert results[0][0] == results[1][0]
     assert torch.equal(results[0][1], results[1][1])
@@ -233,7 +260,7 @@ def test_bf16_is_close_to_float32():
     features = []
     for precision in ("float32", "bf16"):
         task = make(precision=precision)
-        drawn = task.episodes("train", generator(), 12)
+        drawn = task.episodes("train", generator(), 15)
         features.append(new_network(task, 0).features(drawn.shown))
     assert features[1].dtype == torch.float32
     torch.testing.assert_close(features[1], features[0], atol=2e-2, rtol=0)
@@ -241,20 +268,24 @@ def test_bf16_is_close_to_float32():
 
 
 def test_learns_training_characters():
-    task = make(episodes=3600, batch=60, lr=3e-3, queries=15, curve_every=600)
+    task = make(episodes=3600, batch=15, lr=3e-3, groupings=4, curve_every=600)
     accuracy = [v for _, name, v in train(task, 0, no_checkpoint(), 1e9, "test").curve if name == "accuracy"]
     assert accuracy[-1] > 0.6
 
 
-def test_what_cannot_be_is_named():
-    with pytest.raises(ValueError, match="queries"):
-        make(batch=10, queries=3)
-    with pytest.raises(ValueError, match="at most 25"):
-        make(batch=26, queries=26)
+@pytest.mark.parametrize("batch", [1, 4, 5, 6, 13])
+def test_any_number_of_episodes_can_be_drawn(batch):
+    """A last group that is not full has others of the batch; all are asked, and one value is given of each."""
+    task = make(groupings=3, data=tagged_data)
+    drawn = task.episodes("train", generator(), batch)
+    assert len(drawn.tested) == batch and set(drawn.asked.flatten().tolist()) == set(range(batch))
+    for characters in tags(drawn.shown)[drawn.presented, 0]:
+        assert len(set(characters)) == 5
+    assert task.step(new_network(task, 0), drawn).metrics["accuracy"].shape == (batch,)
+    assert len(task.episodes("test", generator(), batch).tested) == batch
 
 
-def test_any_number_of_episodes_can_be_drawn():
-    task = make(queries=6)
-    for batch in (1, 4, 6, 9, 12):
-        assert task.episodes("train", generator(), batch).answer.numel() == batch
-        assert task.episodes("test", generator(), batch).answer.shape == (batch, 1)
+def test_a_batch_of_more_characters_than_there_are_is_named():
+    with pytest.raises(UserError, match="a batch of 20 needs as many characters, and there are 16"):
+        make(groupings=2, batch=20)
+    make(groupings=None, batch=20)

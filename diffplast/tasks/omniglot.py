@@ -1,15 +1,14 @@
 """Omniglot: five new characters are shown once each with their labels; a new drawing of one of them is to be named."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
 from torch import Tensor, nn
 
+from diffplast import UserError
 from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
 from diffplast.core.task import Settings as BaseSettings
 
@@ -37,34 +36,33 @@ class Experiment(Strict):
 class Settings(BaseSettings):
     """How drawings are put through the network.
 
-    An episode is one drawing that is tested. What is presented before it does not depend on it, so `queries` of
-    them share one presentation in training: a batch is batch / queries presentations with `queries` tested drawings
-    each. 1 is the paper's way, and what evaluation always does.
+    Lengths are counted in tested drawings. groupings: null, and each has a presentation of its own, five other
+    drawings, as in the paper and always in evaluation. Or a number: a batch is one tested drawing of each of as many
+    characters, and that many times the characters are put together anew into presentations in which all of their
+    tested drawings are asked for. A drawing is then in many episodes, but passes the convolutions, which take nearly
+    all of the time, once.
 
     precision: of the convolutions; the head is float32 in either case.
     """
 
-    queries: Positive
+    groupings: Positive | None
     precision: Literal["float32", "bf16"]
-
-    @model_validator(mode="after")
-    def _whole_presentations(self):
-        batches = self.batch.values() if isinstance(self.batch, dict) else [self.batch]
-        if any(batch % self.queries for batch in batches):
-            raise ValueError(f"batch ({self.batch}) is not a multiple of queries ({self.queries})")
-        return self
 
 
 @dataclass
 class Episodes:
     """P presentations of S = ways * shots drawings, with Q tested drawings each.
 
-    shown (P, S, side, side), tested (P, Q, side, side): ink is 1, paper 0. label (P, S), answer (P, Q): 0 .. ways - 1.
+    shown (D, side, side), tested (B, side, side): every drawing once; ink is 1, paper 0.
+    presented (P, S): numbers of drawings shown, in order. asked (P, Q): numbers of tested drawings.
+    label (P, S), answer (P, Q): 0 .. ways - 1.
     """
 
     shown: Tensor
+    presented: Tensor
     label: Tensor
     tested: Tensor
+    asked: Tensor
     answer: Tensor
 
 
@@ -132,19 +130,21 @@ class Network(nn.Module):
         self.head = LSTMHead(experiment) if arm == "lstm" else PlasticHead(arm, experiment)
         self.ways, self.bf16 = experiment.ways, precision == "bf16"
 
-    def forward(self, shown: Tensor, label: Tensor, tested: Tensor) -> Tensor:
-        """Drawings and labels as in Episodes -> probabilities (P, Q, ways). All drawings pass in one batch."""
-        features = self.features(torch.cat([shown, tested], dim=1))
-        shown, tested = features.split([shown.shape[1], tested.shape[1]], dim=1)
-        return self.head(shown, F.one_hot(label, self.ways).float(), tested)
+    def forward(self, episodes: Episodes) -> Tensor:
+        """Probabilities (P, Q, ways). All drawings pass the convolutions in one batch, each once."""
+        features = self.features(torch.cat([episodes.shown, episodes.tested]))
+        shown, tested = features.split([len(episodes.shown), len(episodes.tested)])
+        # As an index, whose gradient would be added up by several threads in any order.
+        shown, tested = F.embedding(episodes.presented, shown), F.embedding(episodes.asked, tested)
+        return self.head(shown, F.one_hot(episodes.label, self.ways).float(), tested)
 
     def features(self, drawings: Tensor) -> Tensor:
-        """drawings (..., side, side) -> (..., F), float32."""
-        x = drawings.flatten(0, -3)[:, None]
+        """drawings (D, side, side) -> (D, F), float32."""
+        x = drawings[:, None]
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             for convolution in self.convolutions:
                 x = torch.tanh_(convolution(x))  # in place: no second copy of the largest array
-        return x.float().view(*drawings.shape[:-2], -1)
+        return x.float().flatten(1)
 
 
 class Omniglot(Task[Experiment]):
@@ -163,48 +163,62 @@ class Omniglot(Task[Experiment]):
     Settings = Settings
 
     def __init__(self, experiment, settings, arm, device, data=None):
-        """Prepares every drawing in its four rotations, once. Raises ValueError where `queries` is too large."""
+        """Prepares every drawing in its four rotations, once.
+
+        Raises UserError where the training characters are fewer than a batch with `groupings` needs.
+        """
         super().__init__(experiment, settings, arm, device, data)
         if data is None:
             return
         drawings = torch.from_numpy(data["drawings"]).to(device)
         self.per_class = drawings.shape[1]
-        most = (self.per_class - experiment.shots) * experiment.ways
-        if settings.queries > most:
-            raise ValueError(
-                f"queries ({settings.queries}): an episode has at most {most} drawings that were not shown"
-            )
         self.drawings = torch.stack([torch.rot90(drawings, turns, (-2, -1)) for turns in range(4)]).flatten(0, 2)
         self.classes = {split: data[f"{split}_classes"] for split in ("train", "test")}
+        batch, characters = settings.for_arm("batch", arm), len(self.classes["train"])
+        if settings.groupings is not None and batch > characters:
+            remedy = "set a smaller batch, or groupings to null"
+            raise UserError(
+                f"omniglot: a batch of {batch} needs as many characters, and there are {characters}: {remedy}"
+            )
 
     def network(self) -> nn.Module:
         """See Network."""
         return Network(self.arm, self.experiment, self.settings.precision).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
-        """Characters of the split, the turn of each, the drawings, the order of presentation and what is tested.
+        """Characters of the split, how they are grouped, the turn of each, the drawings and the order of presentation.
 
-        Tested drawings are spread over the characters as evenly as their number allows. Where `batch` is no multiple
-        of `queries` (the last one of a run may be), the greatest common divisor share a presentation.
+        The characters of a presentation, and with `groupings` those of a batch, are different ones. Where they make
+        no whole number of groups, the last one is filled up with others of the batch; fewer than one group has
+        presentations of their own, as without `groupings`.
         """
         ways, shots, per_class = self.experiment.ways, self.experiment.shots, self.per_class
-        queries = math.gcd(self.settings.queries, batch) if split == "train" else 1
-        presentations = batch // queries
-        repeats = -(-queries // ways)
+        groupings = self.settings.groupings if split == "train" and batch >= ways else None
         pool = self.classes[split]
-        character = np.stack([generator.choice(pool, ways, replace=False) for _ in range(presentations)])
-        turn = generator.integers(4, size=(presentations, ways))
-        drawing = np.tile(np.arange(per_class), (presentations, ways, 1))
-        drawing = generator.permuted(drawing, axis=-1)[..., : shots + repeats]
-        number = ((turn * (len(self.drawings) // 4 // per_class) + character) * per_class)[..., None] + drawing
+        if groupings is None:
+            character = np.concatenate([generator.choice(pool, ways, replace=False) for _ in range(batch)])
+            group = np.arange(batch * ways).reshape(batch, ways)
+        else:
+            character = generator.choice(pool, batch, replace=False)
+            groups = -(-batch // ways), ways
+            group = np.concatenate([np.resize(generator.permutation(batch), groups) for _ in range(groupings)])
+        turn = generator.integers(4, size=len(character))
+        drawing = generator.permuted(np.tile(np.arange(per_class), (len(character), 1)), axis=-1)[:, : shots + 1]
+        number = ((turn * (len(self.drawings) // 4 // per_class) + character) * per_class)[:, None] + drawing
+        shown, tested = number[:, :shots], number[:, shots]
 
-        row = np.arange(presentations)[:, None]
-        order = generator.permuted(np.tile(np.arange(ways * shots), (presentations, 1)), axis=-1)
-        asked = generator.permuted(np.tile(np.arange(ways * repeats), (presentations, 1)), axis=-1)[:, :queries]
-        label, answer = order % ways, asked % ways
-        shown = number[row, label, order // ways]
-        tested = number[row, answer, shots + asked // ways]
-        return Episodes(self._pixels(shown), self._index(label), self._pixels(tested), self._index(answer))
+        order = generator.permuted(np.tile(np.arange(ways * shots), (len(group), 1)), axis=-1)
+        label = order % ways
+        presented = np.take_along_axis(group, label, axis=1) * shots + order // ways
+        if groupings is None:
+            answer = generator.integers(ways, size=(batch, 1))
+            tested, asked = tested[np.take_along_axis(group, answer, axis=1)[:, 0]], np.arange(batch)[:, None]
+        else:
+            answer, asked = np.tile(np.arange(ways), (len(group), 1)), group
+        return Episodes(
+            self._pixels(shown.ravel()), self._index(presented), self._index(label),
+            self._pixels(tested), self._index(asked), self._index(answer),
+        )  # fmt: skip
 
     def _index(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).to(self.device)
@@ -213,11 +227,16 @@ class Omniglot(Task[Experiment]):
         return self.drawings[self._index(number)].float() / 255
 
     def step(self, network: nn.Module, episodes: Episodes) -> Step:
-        """Name the tested drawings. The loss is the binary cross-entropy, averaged over classes and drawings."""
-        probabilities = network(episodes.shown, episodes.label, episodes.tested)
+        """Name the tested drawings. The loss is the binary cross-entropy, averaged over classes and answers.
+
+        A drawing that is tested in several presentations counts once in the accuracy, as the share of right answers.
+        """
+        probabilities = network(episodes)
         target = F.one_hot(episodes.answer, self.experiment.ways).float()
-        correct = probabilities.detach().argmax(dim=-1) == episodes.answer
-        return Step(F.binary_cross_entropy(probabilities, target), {"accuracy": correct.float().flatten()})
+        correct = (probabilities.detach().argmax(dim=-1) == episodes.answer).float()
+        asked, answers = episodes.asked.flatten(), correct.new_zeros(2, len(episodes.tested))
+        right, times = answers.index_add_(1, asked, torch.stack([correct.flatten(), torch.ones_like(correct).flatten()]))
+        return Step(F.binary_cross_entropy(probabilities, target), {"accuracy": right / times})
 
     def examples(self, network, untrained, generator):
         """Four held-out episodes: shown (4, S, side, side), label (4, S), tested (4, side, side), answer (4,),
@@ -225,11 +244,11 @@ class Omniglot(Task[Experiment]):
         """
         with torch.no_grad():
             episodes = self.episodes("test", generator, 4)
-            probabilities = network(episodes.shown, episodes.label, episodes.tested)
+            probabilities = network(episodes)
         return {
-            "shown": _codes(episodes.shown),
+            "shown": _codes(episodes.shown[episodes.presented]),
             "label": episodes.label.cpu().numpy().astype(np.uint8),
-            "tested": _codes(episodes.tested[:, 0]),
+            "tested": _codes(episodes.tested),
             "answer": episodes.answer[:, 0].cpu().numpy().astype(np.uint8),
             "probabilities": probabilities[:, 0].cpu().numpy().astype(np.float16),
         }
