@@ -235,7 +235,8 @@ class Omniglot(Task[Experiment]):
         target = F.one_hot(episodes.answer, self.experiment.ways).float()
         correct = (probabilities.detach().argmax(dim=-1) == episodes.answer).float()
         asked, answers = episodes.asked.flatten(), correct.new_zeros(2, len(episodes.tested))
-        right, times = answers.index_add_(1, asked, torch.stack([correct.flatten(), torch.ones_like(correct).flatten()]))
+        counted = torch.stack([correct.flatten(), torch.ones_like(correct).flatten()])
+        right, times = answers.index_add_(1, asked, counted)
         return Step(F.binary_cross_entropy(probabilities, target), {"accuracy": right / times})
 
     def examples(self, network, untrained, generator):
