@@ -35,7 +35,7 @@ WAYS = {
     "omniglot": [
         ("auto", 1, {"groupings": None, "precision": "float32"}),
         ("auto", 64, {"groupings": None}),
-        ("auto", 120, {}),
+        ("auto", 60, {}),
     ],
 }
 

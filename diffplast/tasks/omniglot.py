@@ -36,11 +36,12 @@ class Experiment(Strict):
 class Settings(BaseSettings):
     """How drawings are put through the network.
 
-    Lengths are counted in tested drawings. groupings: null, and each has a presentation of its own, five other
-    drawings, as in the paper and always in evaluation. Or a number: a batch is one tested drawing of each of as many
-    characters, and that many times the characters are put together anew into presentations in which all of their
-    tested drawings are asked for. A drawing is then in many episodes, but passes the convolutions, which take nearly
-    all of the time, once.
+    Lengths are counted in tested drawings.
+
+    groupings: null: every tested drawing has a presentation of its own, as in the paper and always in evaluation.
+    A number: a batch is one tested drawing of each of as many characters. That many times, the characters are divided
+    anew into groups of `ways`; each group is presented, and the tested drawings of all its characters are to be named.
+    So a drawing is in many episodes, but passes the convolutions, which take nearly all of the time, once.
 
     precision: of the convolutions; the head is float32 in either case.
     """
@@ -134,7 +135,7 @@ class Network(nn.Module):
         """Probabilities (P, Q, ways). All drawings pass the convolutions in one batch, each once."""
         features = self.features(torch.cat([episodes.shown, episodes.tested]))
         shown, tested = features.split([len(episodes.shown), len(episodes.tested)])
-        # As an index, whose gradient would be added up by several threads in any order.
+        # Not shown[presented]: the gradient of an index is added up by several threads, in any order.
         shown, tested = F.embedding(episodes.presented, shown), F.embedding(episodes.asked, tested)
         return self.head(shown, F.one_hot(episodes.label, self.ways).float(), tested)
 
