@@ -5,12 +5,12 @@
 """
 
 import argparse
-import base64
 import re
 import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -94,8 +94,9 @@ def picture(path: Path, task: str = "") -> dict[str, str]:
     text = text.replace(style.INK, "currentColor").replace(f"fill: {style.PAPER}", "fill: none")
     text = text.replace(f"stroke: {style.PAPER}", "stroke: none").replace("</style>", f"{rules}</style>", 1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    encoded = base64.b64encode(text.encode()).decode()
-    return {"source": Markup(f"data:image/svg+xml;base64,{encoded}"), **terms}
+    # Text as it is takes a quarter less than base64; line ends would be dropped from an address.
+    encoded = quote(text.replace("\n", " "), safe=" !$()*+,-./:;=?@[]^_`{|}~<>")
+    return {"source": Markup(f"data:image/svg+xml,{encoded}"), **terms}
 
 
 def arm_table(found: TaskResults) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """What the networks make of unseen images, and the matrices that training left."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from diffplast import summary
@@ -88,6 +89,8 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
     shown = runs["plastic"].examples()
     side = results.block.experiment.side
     figure = Figure(figsize=(style.WIDTH, 2.25))
+    # In 17 colours the two pictures, mostly noise, take a quarter of the bytes that they take in 256.
+    colours = colormaps["RdBu_r"].resampled(17)
     reach = []
     for axes, (name, label) in zip(
         figure.subplots(1, 2), (("weight", "weights w"), ("alpha", "plasticity α")), strict=True
@@ -95,7 +98,7 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         matrix = shown[name].astype(np.float32)
         limit = float(np.percentile(np.abs(matrix), 99.5))
         picture = axes.imshow(
-            matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="nearest"
+            matrix, cmap=colours, vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="nearest"
         )
         axes.set_title(label)
         axes.set(xlabel="to pixel", xticks=[0, side**2], yticks=[0, side**2])
