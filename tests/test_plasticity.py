@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from diffplast.plasticity import PlasticRNN, PlasticRollout, fused, plastic_rnn
@@ -223,7 +223,14 @@ def test_gradcheck(rule, clamps, backend):
 )
 def test_any_episode(steps, batch, n, rule, alpha_kind, clamps, initial, eta_value, backend, seed):
     case = Case(steps, batch, n, rule, alpha_kind, clamps, initial, eta_value, 1.0, torch.float64, seed)
-    assert_same(case.run(backend), case.run("naive"), absolute=1e-9, relative=1e-8)
+    found, expected = case.run(backend), case.run("naive")
+    with torch.no_grad():
+        case.leaves["weight"] *= 1 + 1e-13
+    try:
+        assert_same(case.run("naive"), expected, absolute=1e-9, relative=1e-8)
+    except AssertionError:
+        reject()  # a chaotic episode: the naive recurrence itself leaves the tolerances for a change of 1e-13
+    assert_same(found, expected, absolute=1e-9, relative=1e-8)
 
 
 @pytest.mark.parametrize("eta_value", [0.0, 1e-6, 0.5, 1 - 1e-6, 1.0, 1.5])
