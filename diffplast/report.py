@@ -94,8 +94,9 @@ def picture(path: Path, task: str = "") -> dict[str, str]:
     text = text.replace(style.INK, "currentColor").replace(f"fill: {style.PAPER}", "fill: none")
     text = text.replace(f"stroke: {style.PAPER}", "stroke: none").replace("</style>", f"{rules}</style>", 1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Text as it is takes a quarter less than base64; line ends would be dropped from an address.
-    encoded = quote(text.replace("\n", " "), safe=" !$()*+,-./:;=?@[]^_`{|}~<>")
+    # Text as it is takes a quarter less than base64. An address drops line ends, and is itself between double quotes.
+    text = text.replace(">\n<", "><").replace("\n", " ").replace('"', "'")
+    encoded = quote(text, safe=" !'$()*+,-./:;=?@[]^_`{|}~<>")
     return {"source": Markup(f"data:image/svg+xml,{encoded}"), **terms}
 
 

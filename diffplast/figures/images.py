@@ -55,7 +55,7 @@ def restored(results: TaskResults) -> tuple[Figure, str]:
     for place, (label, images) in zip(places, rows, strict=True):
         for column, image in enumerate(images):
             axes = figure.add_subplot(grid[place, column])
-            axes.imshow(image.astype(np.float32), cmap="gray", vmin=-limit, vmax=limit)
+            axes.imshow(image.astype(np.float32), cmap="gray", vmin=-limit, vmax=limit, interpolation="none")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if column == 0:
@@ -89,7 +89,7 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
     shown = runs["plastic"].examples()
     side = results.block.experiment.side
     figure = Figure(figsize=(style.WIDTH, 2.25))
-    # In 17 colours the two pictures, mostly noise, take a quarter of the bytes that they take in 256.
+    # In 17 colours the two pictures, mostly noise, take three fifths of the bytes that they take in 254.
     colours = colormaps["RdBu_r"].resampled(17)
     reach = []
     for axes, (name, label) in zip(
@@ -98,7 +98,7 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         matrix = shown[name].astype(np.float32)
         limit = float(np.percentile(np.abs(matrix), 99.5))
         picture = axes.imshow(
-            matrix, cmap=colours, vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="nearest"
+            matrix, cmap=colours, vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="none"
         )
         axes.set_title(label)
         axes.set(xlabel="to pixel", xticks=[0, side**2], yticks=[0, side**2])
