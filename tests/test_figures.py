@@ -4,18 +4,22 @@ import io
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
+from base64 import b64decode
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from dvc_render import VegaRenderer
+from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageSequence
 
 from diffplast import figures, results, tasks
 from diffplast.core import params
-from diffplast.figures import curves, maze_episodes
+from diffplast.figures import curves, maze_episodes, style
 from diffplast.figures.maze import GOAL
 
 from .made_up import ROOT, Tree, run_script
@@ -216,6 +220,38 @@ def test_the_pages_player_has_every_step(make_tree):
     assert maze["goal"] == shown["late_goal"][3].tolist()
     assert maze["early"]["path"] == shown["early_path"][3].tolist()
     np.testing.assert_allclose(maze["late"]["rewards"], shown["late_reward"][3], atol=1e-3)
+
+
+@pytest.mark.parametrize("colours", [17, 200, 70_000])
+def test_a_picture_for_the_page_shows_what_matplotlib_drew(tmp_path, colours):
+    figure = Figure(figsize=(4, 3))
+    curve, picture = figure.subplots(2)
+    curve.plot(np.random.default_rng(0).standard_normal(300).cumsum(), label="a curve")
+    curve.legend()
+    if colours > 256:
+        pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    else:
+        pixels = np.repeat(np.arange(2000, dtype=np.uint8).reshape(40, 50, 1) % colours, 3, axis=2)
+    picture.imshow(pixels, interpolation="none")
+    style.save(figure, "a curve and a picture", tmp_path / "saved")
+    figure.savefig(tmp_path / "drawn.svg")
+    saved, drawn = ((tmp_path / f"{name}.svg").read_text() for name in ("saved", "drawn"))
+    assert len(saved) < 0.9 * len(drawn)
+
+    paths = [re.findall(r"\bd=\"([^\"]*)", text) for text in (saved, drawn)]
+    letters = [re.findall("[A-Za-z]", " ".join(path)) for path in paths]
+    assert letters[0] == letters[1]
+    numbers = [np.array(re.findall(r"[-\d.]+", " ".join(path)), float) for path in paths]
+    np.testing.assert_allclose(*numbers, rtol=0, atol=0.01)
+
+    nodes = list(ElementTree.fromstring(saved).iter())
+    links = [node.get("href") for node in nodes if node.get("href")]
+    names = {node.get("id") for node in nodes}
+    assert {link[1:] for link in links if link.startswith("#")} <= names
+    (embedded,) = (link for link in links if link.startswith("data:image/png;base64,"))
+    shown = Image.open(io.BytesIO(b64decode(embedded.partition(",")[2])))
+    assert (shown.mode == "P") == (colours <= 256)
+    np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), pixels)
 
 
 def test_plasticity_within_and_between_the_halves_of_an_image():
