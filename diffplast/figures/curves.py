@@ -117,8 +117,8 @@ def learning_curves(results: TaskResults, heading: str | None = None) -> tuple[F
     if (level := LEVELS.get(results.name)) is not None:
         axes.axhline(level, color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
         axes.annotate(
-            summary.show(results.metric, level), (0.5, level), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
-            textcoords="offset points", color=style.FAINT, fontsize=6.5,
+            summary.show(results.metric, level), (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0),
+            textcoords="offset points", va="center", color=style.FAINT, fontsize=6.5,
         )
     figure.legend(
         handles=[*lines, unseen_mark()], loc="outside lower center", ncols=2 if len(lines) < 4 else 3, handlelength=2.4,

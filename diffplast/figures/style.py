@@ -111,10 +111,22 @@ def save(figure: Figure, description: str, path: Path) -> None:
 def _smaller(svg: str) -> str:
     """The picture in half of the bytes: places to 0.01 points, palettes for pixels, short ways to say the rest."""
     svg = re.sub('data:image/png;base64,([^"]*)', _palette, svg)
+    svg = re.sub(r' d="M ([-\d. ]+(?:\sL [-\d. ]+)+)(\sz)?\s*"', _steps, svg)
     svg = re.sub(' (?:d|x|y|transform)="[^"]*"', _hundredths, svg)
     svg = re.sub(r'(<use [^>]*)transform="translate\(([\d.]+) 0\)"', r'\1x="\2"', svg)  # of a letter in its line
     svg = svg.replace("DejaVuSans", "D").replace("xlink:href", "href")
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", svg)
     return re.sub(r"\s*\n\s*", "\n", re.sub("<!--.*?-->", "", svg))
+
+
+def _steps(path: re.Match) -> str:
+    """A path of straight lines, told by where it starts and the step to each next point, in 0.01 points."""
+    points = np.array(path[1].replace("L", " ").split(), float).round(2)
+    steps = np.diff(points.reshape(-1, 2), axis=0, prepend=0).ravel() + 0.0
+    first, second, *rest = (re.sub(r"^(-?)0\.", r"\1.", f"{step:.2f}".rstrip("0").rstrip(".")) for step in steps)
+    line = f"M{first} {second}l{' '.join(rest)}".replace(" -", "-")
+    return f' d="{line}{"z" if path[2] else ""}"'
 
 
 def _hundredths(attribute: re.Match) -> str:
