@@ -29,7 +29,7 @@ STUDY_DATA = datasets.omniglot=omniglot datasets.images=$(if $(IMAGES),folder,ci
   $(if $(IMAGES),data.images.folder.path=downloads/$(notdir $(IMAGES)) data.images.folder.test_share=0.2 \
   "data.images.folder.description=$(or $(IMAGES_ARE),null)")
 
-.PHONY: help reproduce study setup develop check test test-all lint bench report readme lock clean
+.PHONY: help reproduce study setup develop check test test-all lint bench report lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

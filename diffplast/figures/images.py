@@ -52,6 +52,7 @@ def restored(results: TaskResults) -> tuple[Figure, str]:
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights, hspace=0.03, wspace=0.03)
     places = [index for index, height in enumerate(heights) if height == 1]
     limit = float(np.abs(first["target"]).max())
+    # Without interpolation an SVG keeps the pixels as they are, instead of an enlarged copy.
     for place, (label, images) in zip(places, rows, strict=True):
         for column, image in enumerate(images):
             axes = figure.add_subplot(grid[place, column])

@@ -123,7 +123,7 @@ def _smaller(svg: str) -> str:
 def _steps(path: re.Match) -> str:
     """A path of straight lines, told by where it starts and the step to each next point, in 0.01 points."""
     points = np.array(path[1].replace("L", " ").split(), float).round(2)
-    steps = np.diff(points.reshape(-1, 2), axis=0, prepend=0).ravel() + 0.0
+    steps = np.diff(points.reshape(-1, 2), axis=0, prepend=0).ravel() + 0.0  # which makes -0 a 0
     first, second, *rest = (re.sub(r"^(-?)0\.", r"\1.", f"{step:.2f}".rstrip("0").rstrip(".")) for step in steps)
     line = f"M{first} {second}l{' '.join(rest)}".replace(" -", "-")
     return f' d="{line}{"z" if path[2] else ""}"'
