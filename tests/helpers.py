@@ -5,7 +5,9 @@ from pathlib import Path
 
 from diffplast.core.checkpoint import Checkpoint
 
+_folder = tempfile.TemporaryDirectory()  # removed when the tests end
+
 
 def no_checkpoint() -> Checkpoint:
     """A checkpoint that is not there yet; of this run alone, should it be written."""
-    return Checkpoint(Path(tempfile.mkdtemp()) / "checkpoint.pt", "test")
+    return Checkpoint(Path(tempfile.mkdtemp(dir=_folder.name)) / "checkpoint.pt", "test")
