@@ -3,8 +3,9 @@
     python -m benchmarks.episodes [--quick]
 
 All ways to train a task take turns in one process. Ratios are per episode against the first line of a task, from the
-smallest times: the naive recurrence at batch 1, which is about as fast as the published program; for Omniglot, which
-has no recurrence to speak of, its own published settings. Peak memory is that of a process that trains in one way.
+smallest times: the naive recurrence at batch 1; for Omniglot, which has no recurrence to speak of, its own published
+settings. Beside them stands what the released programs need, as measured on another machine. Peak memory is that of a
+process that trains in one way.
 """
 
 import argparse
@@ -18,14 +19,11 @@ import torch
 import diffplast.completion
 import diffplast.tasks.maze
 from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
-from diffplast import data, tasks
+from diffplast import data, published, tasks
 from diffplast.completion import Presentation
 from diffplast.core import machine, params, seeds
 from diffplast.core.training import new_network
 from diffplast.plasticity import PlasticRollout, plastic_rnn
-
-# What the published programs need an episode, measured elsewhere on 2 cores: milliseconds.
-PUBLISHED_MS = {"binary": 300, "images": 650, "omniglot": 5.5, "maze": 157}
 
 # Task -> ways to train it: (backend of the recurrence, batch, changed settings).
 WAYS = {
@@ -91,10 +89,10 @@ def compare(folder, seconds):
             best, median = (1e3 * value / batch for value in best_and_median(taken))
             label = ", ".join([backend, str(batch), *(f"{key} {value}" for key, value in changed.items())])
             peak = peak_memory_mb("benchmarks.episodes", "--memory", name, json.dumps(way), str(folder))
-            published = PUBLISHED_MS[name]
-            ratios = f"{1e3 * first / best:.1f}", f"{published / best:.1f}"
+            program = 1e3 * published.PROGRAM_SECONDS[name]["plastic"]
+            ratios = f"{1e3 * first / best:.1f}", f"{program / best:.1f}"
             rows.append(
-                [name, label, f"{best:.2f}", f"{median:.2f}", ratios[0], str(published), ratios[1], f"{peak:.0f}"]
+                [name, label, f"{best:.2f}", f"{median:.2f}", ratios[0], f"{program:g}", ratios[1], f"{peak:.0f}"]
             )
     print("\n" + table(rows), flush=True)
 

@@ -113,7 +113,7 @@ def arm_table(found: TaskResults) -> list[dict[str, str]]:
             row["median"] = summary.show(found.metric, middle)
             if len(values) > 1:
                 row["spread"] = f"{summary.bare(found.metric, low)} to {summary.bare(found.metric, high)}"
-                interval = statistics.bootstrap_interval(values)
+            if interval := statistics.bootstrap_interval(values):
                 row["interval"] = " to ".join(summary.bare(found.metric, bound) for bound in interval)
             row["mean"] = summary.show(found.metric, statistics.interquartile_mean(values))
             if arm != found.arms[0] and len(first):
@@ -143,7 +143,7 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
     )
     memory = max(machine["peak_memory_mb"] for machine in costs) / 1000
     return (
-        f"Scale {scale}: {len(costs)} training runs took {duration(total)} in all, one after the other, on {where}; "
+        f"Scale {scale}: the wall times of {len(costs)} training runs add up to {duration(total)} on {where}; "
         f"none needed more than {memory:.1f} GB of memory."
     ) + _against_programs(results)
 

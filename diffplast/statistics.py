@@ -14,8 +14,13 @@ def interquartile_mean(values, axis: int = -1):
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
-def bootstrap_interval(values) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the interquartile mean over two or more seeds; always the same one."""
+def bootstrap_interval(values) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of the interquartile mean over seeds; the same values give the same one.
+
+    None below five seeds: of two or three, it would hold the true mean in half to three quarters of cases only.
+    """
+    if len(values) < 5:
+        return None
     result = stats.bootstrap(
         (np.asarray(values),), interquartile_mean, method="percentile", n_resamples=5000,
         rng=np.random.default_rng(0),
@@ -28,12 +33,13 @@ def describe(values) -> dict:
     if len(values) == 0:
         return {"values": []}
     low, middle, high = np.percentile(values, (25, 50, 75))
+    interval = bootstrap_interval(values)
     return {
         "values": [float(value) for value in values],
         "median": float(middle),
         "quartiles": [float(low), float(high)],
         "interquartile_mean": float(interquartile_mean(values)),
-        "interval_95": list(bootstrap_interval(values)) if len(values) > 1 else None,
+        "interval_95": None if interval is None else list(interval),
     }
 
 

@@ -155,6 +155,12 @@ class Tree:
         for run, value in zip(self.runs(task, arm), values, strict=True):
             self.change(run, **{metric: value})
 
+    def set_data(self, task: str, **provenance: str) -> None:
+        """Change what the runs of a task say of their data set."""
+        for run in self.runs(task):
+            path = self.folder / run.results / "data.json"
+            write_json(path, json.loads(path.read_text()) | provenance)
+
     def set_curve(self, run: Run, points: dict[int, float]) -> None:
         """Replace the training curve of a run: episode -> value of the metric."""
         metric = tasks.load(run.task).primary_metric()

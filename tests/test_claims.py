@@ -68,7 +68,9 @@ def test_binary_chance(make_tree, plastic, other, verdict):
     assert finding(tree, "binary", "near chance").verdict == verdict
 
 
-SMALL = {"batch": 1, "stop_below": 0.01, "curve_every": 100}
+SMALL = {
+    "batch": 1, "lr": "{plastic: 3e-4, nonplastic: 3e-5, lstm: 3e-5}", "stop_below": 0.01, "curve_every": 100
+}
 
 
 @pytest.mark.parametrize(
@@ -89,62 +91,88 @@ def test_small_plastic(make_tree, episodes, curves, verdict, words):
     found = finding(tree, "binary_small", "plastic network solves")
     assert found.verdict == verdict
     assert words in found.ours
+    unseen = summary.spread("wrong_bits", tree.read("binary_small").values("plastic"))
+    assert found.ours.endswith(f"; {unseen} on unseen episodes")
+
+
+BATCHES = "trained in batches of 16 with rate 3e-05, where the paper has 1 and 3e-05"
 
 
 @pytest.mark.parametrize(
-    "episodes, last, verdict",
-    [(1000000, 0.2, REPRODUCED), (5000, 0.2, NOT_DECIDED), (5000, 0.009, NOT_REPRODUCED)],
-    ids=["never", "trained too little", "solved"],
-)
-def test_small_nonplastic(make_tree, episodes, last, verdict):
-    tree = make_tree("binary_small", episodes=episodes, **SMALL)
-    curve(tree, "binary_small", "nonplastic", {episodes: 0.2}, {episodes: last})
-    assert finding(tree, "binary_small", "RNN").verdict == verdict
-
-
-@pytest.mark.parametrize(
-    "episodes, plastic, lstm, verdict, words",
+    "episodes, batch, last, verdict, why",
     [
-        (1000000, (2000, 0.001), (500000, 0.001), REPRODUCED, "250 times"),
-        (1000000, (2000, 0.001), (20000, 0.001), NOT_REPRODUCED, "10 times"),
-        (1000000, (2000, 0.001), (1000000, 0.2), NOT_DECIDED, "more than 500 times"),
-        (1000000, (1000, 0.001), (1000000, 0.2), NOT_REPRODUCED, "more than 1,000 times"),
-        (20000, (2000, 0.001), (20000, 0.2), NOT_DECIDED, "more than 10 times"),
-        (20000, (20000, 0.2), (20000, 0.2), NOT_DECIDED, "has not solved it"),
+        (1000000, 1, 0.2, REPRODUCED, ""),
+        (5000, 1, 0.2, NOT_DECIDED, "trained for 5,000 of 1,000,000 episodes"),
+        (5000, 1, 0.009, NOT_REPRODUCED, "a seed solves it"),
+        (1000000, 16, 0.2, NOT_DECIDED, BATCHES),
+        (5000, 16, 0.009, NOT_DECIDED, f"a seed solves it; {BATCHES}"),
     ],
-    ids=["as the paper", "smaller", "bound within", "bound beyond", "bound below", "none"],
+    ids=["never", "trained too little", "solved", "never, in batches", "solved, in batches"],
 )
-def test_small_ratio(make_tree, episodes, plastic, lstm, verdict, words):
-    tree = make_tree("binary_small", episodes=episodes, **SMALL)
+def test_small_nonplastic(make_tree, episodes, batch, last, verdict, why):
+    tree = make_tree("binary_small", episodes=episodes, **SMALL | {"batch": batch})
+    curve(tree, "binary_small", "nonplastic", {episodes: 0.2}, {episodes: last})
+    found = finding(tree, "binary_small", "RNN")
+    assert (found.verdict, found.why) == (verdict, why)
+
+
+@pytest.mark.parametrize(
+    "episodes, batch, plastic, lstm, verdict, words",
+    [
+        (1000000, 1, (2000, 0.001), (500000, 0.001), REPRODUCED, "250 times"),
+        (1000000, 1, (2000, 0.001), (20000, 0.001), NOT_REPRODUCED, "10 times"),
+        (1000000, 1, (2000, 0.001), (1000000, 0.2), NOT_DECIDED, "more than 500 times"),
+        (1000000, 1, (1000, 0.001), (1000000, 0.2), NOT_REPRODUCED, "more than 1,000 times"),
+        (20000, 1, (2000, 0.001), (20000, 0.2), NOT_DECIDED, "more than 10 times"),
+        (20000, 1, (20000, 0.2), (20000, 0.2), NOT_DECIDED, "has not solved it"),
+        (1000000, 16, (2000, 0.001), (500000, 0.001), NOT_DECIDED, "250 times"),
+        (1000000, 16, (2000, 0.001), (20000, 0.001), NOT_DECIDED, "10 times"),
+        (1000000, 16, (1000, 0.001), (1000000, 0.2), NOT_DECIDED, "more than 1,000 times"),
+    ],
+    ids=[
+        "as the paper", "smaller", "bound within", "bound beyond", "bound below", "none", "as the paper, in batches",
+        "smaller, in batches", "bound beyond, in batches",
+    ],
+)
+def test_small_ratio(make_tree, episodes, batch, plastic, lstm, verdict, words):
+    lstm_batch = f"{{plastic: 1, nonplastic: 1, lstm: {batch}}}"
+    tree = make_tree("binary_small", episodes=episodes, **SMALL | {"batch": lstm_batch})
     curve(tree, "binary_small", "plastic", *[dict([plastic])] * 2)
     curve(tree, "binary_small", "lstm", *[dict([lstm])] * 2)
     found = finding(tree, "binary_small", "LSTM")
     assert (found.verdict, words in found.ours) == (verdict, True)
+    assert (f"LSTM {BATCHES}" in found.why) == (batch == 16)
 
 
 @pytest.mark.parametrize(
-    "episodes, restored, verdict",
-    [(4000, True, REPRODUCED), (4000, False, NOT_DECIDED), (100000, False, NOT_REPRODUCED)],
+    "episodes, data, restored, verdict",
+    [(4000, "photographs", True, REPRODUCED), (4000, "cifar10", False, NOT_DECIDED),
+     (100000, "photographs", False, NOT_DECIDED), (100000, "cifar10", False, NOT_REPRODUCED)],
 )
-def test_images_restored(make_tree, episodes, restored, verdict):
+def test_images_restored(make_tree, episodes, data, restored, verdict):
     tree = make_tree("images", episodes=episodes)
+    tree.set_data("images", name=data)
     if not restored:
         run = tree.runs("images", "plastic")[1]
         shown = tree.read("images").finished("plastic")[1].examples()
         np.savez(run.results / "examples.npz", **shown | {"restored": shown["cue"]})
-    assert finding(tree, "images", "never been trained on").verdict == verdict
+    found = finding(tree, "images", "never been trained on")
+    assert found.verdict == verdict
+    assert f"an unseen image, on {data}; on 6 of them a seed, " in found.ours
 
 
 @pytest.mark.parametrize(
-    "episodes, plastic, other, verdict",
-    [(4000, (20, 22), (60, 50), REPRODUCED), (4000, (20, 40), (60, 50), NOT_DECIDED),
-     (100000, (20, 26), (60, 50), NOT_REPRODUCED)],
+    "episodes, data, plastic, other, verdict",
+    [(4000, "photographs", (20, 22), (60, 50), REPRODUCED), (4000, "cifar10", (20, 40), (60, 50), NOT_DECIDED),
+     (100000, "photographs", (20, 26), (60, 50), NOT_DECIDED), (100000, "cifar10", (20, 26), (60, 50), NOT_REPRODUCED)],
 )
-def test_images_nonplastic(make_tree, episodes, plastic, other, verdict):
+def test_images_nonplastic(make_tree, episodes, data, plastic, other, verdict):
     tree = make_tree("images", episodes=episodes)
+    tree.set_data("images", name=data)
     tree.set_values("images", "plastic", *plastic)
     tree.set_values("images", "nonplastic", *other)
-    assert finding(tree, "images", "fails").verdict == verdict
+    found = finding(tree, "images", "fails")
+    assert (found.verdict, found.ours.endswith(f"of the error, on {data}")) == (verdict, True)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +180,7 @@ def test_images_nonplastic(make_tree, episodes, plastic, other, verdict):
     [
         ("images", "Independent", 4000, 2, True, NOT_DECIDED, "plastic is ahead"),
         ("images", "Independent", 4000, 4, True, REPRODUCED, ""),
+        ("images", "Independent", 100000, 4, False, NOT_DECIDED, "ahead; other data than the paper's: made-up images"),
         ("maze", "non-plastic ones", 50000, 2, False, NOT_DECIDED, "non-plastic is ahead"),
         ("maze", "non-plastic ones", 50000, 4, True, REPRODUCED, ""),
         ("maze", "non-plastic ones", 50000, 4, False, NOT_DECIDED, "significantly ahead; training shorter"),
@@ -175,6 +204,15 @@ def test_rank_sum_claims(make_tree, task, part, episodes, seeds, ahead, verdict,
     assert found.p == (1 / 3 if seeds == 2 else 2 / 70) or ahead is None
 
 
+def test_one_seed_reproduces_nothing_and_leads_nobody(make_tree):
+    tree = make_tree("images", 1)
+    tree.set_values("images", "plastic", 20)
+    tree.set_values("images", "nonplastic", 60)
+    fails = finding(tree, "images", "fails")
+    assert (fails.verdict, fails.why) == (NOT_DECIDED, "it holds, but in one seed only")
+    assert finding(tree, "images", "Independent").why == "too few seeds for the test"
+
+
 @pytest.mark.parametrize(
     "data, episodes, values, verdict",
     [("glyphs", 480000, (0.99, 0.99), NOT_DECIDED), ("omniglot", 480000, (0.97, 0.98), REPRODUCED),
@@ -183,8 +221,7 @@ def test_rank_sum_claims(make_tree, task, part, episodes, seeds, ahead, verdict,
 def test_omniglot_accuracy(make_tree, data, episodes, values, verdict):
     tree = make_tree("omniglot", episodes=episodes, batch=240)
     tree.set_values("omniglot", "plastic", *values)
-    for run in tree.runs("omniglot"):
-        (run.results / "data.json").write_text(json.dumps({"name": data}))
+    tree.set_data("omniglot", name=data)
     found = finding(tree, "omniglot", "one drawing")
     assert found.verdict == verdict
     curves = [pd.read_csv(run.results / "curve.csv") for run in tree.runs("omniglot", "plastic")]
@@ -256,6 +293,7 @@ def test_summaries():
         "0.012", "1.3", "12.3", "123,457", "3e-05",
     ]
     assert statistics.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11
+    assert statistics.bootstrap_interval([1, 2, 3, 4]) is None
     low, high = statistics.bootstrap_interval([1, 2, 3, 4, 5])
     assert 1 <= low < 3 < high <= 5 and (low, high) == statistics.bootstrap_interval([1, 2, 3, 4, 5])
     test = statistics.rank_sum([1, 2, 3], [4, 5, 6], higher_is_better=False)

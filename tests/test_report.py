@@ -124,9 +124,9 @@ def test_parameters_are_shown_as_written_without_other_scales(tree):
     assert block.splitlines()[-1] == "    curve_every: 32"
 
 
-def test_pages_that_are_committed_are_small():
+def test_pages_that_are_committed_take_less_than_a_mebibyte():
     pages = list((ROOT / "reports").glob("*/index.html"))
-    assert pages and all(page.stat().st_size < 5e6 for page in pages)
+    assert pages and all(page.stat().st_size < 2**20 for page in pages)
 
 
 def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(tree):
@@ -213,7 +213,7 @@ def test_the_readme_is_kept_in_step(tree, capsys):
     assert renew("--check") == (0, "")
     text = readme.read_text()
     assert text.startswith("# A\n\n<!-- claims:start -->\n| claim |") and text.endswith("<!-- claims:end -->\n\nend\n")
-    assert "32 training runs took 32 min 48 s" in text
+    assert "the wall times of 32 training runs add up to 32 min 48 s" in text
 
     (laptop / "claims.md").write_text("| other |\n")
     assert renew("--check")[0] == 1

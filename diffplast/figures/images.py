@@ -112,11 +112,14 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         reach.append(f"{summary.number(float(np.abs(matrix).max()))} in {label.split()[-1]}")
     sizes = " and ".join(reach)
     within, between = (summary.number(value) for value in halves(shown["alpha"].astype(float)))
-    style.title(figure, f"Plasticity α after training: median {between} between an image's halves, {within} within one")
+    block = f"{side**2 // len(shown['alpha'])} × {side**2 // len(shown['alpha'])}"
+    style.title(
+        figure, f"Plasticity α, strongest of each {block}: median {between} between an image's halves, {within} within"
+    )
     description = (
         f"The weights w and the plasticity coefficients α of one trained plastic network as two square pictures, a "
         f"row for each pixel from which and a column for each pixel to which a connection leads; blue is negative, "
-        f"red positive. The largest magnitude is {sizes}; each point is the largest of a block of connections. The "
+        f"red positive. The largest magnitude is {sizes}; each point is the strongest of {block} connections. The "
         f"median of these points of α is {between} where a connection leads from one half of the image, upper or "
         f"lower, to the other, and {within} where it stays within one."
     )
