@@ -25,9 +25,10 @@ FAILS = 0.5
 """A network fails where another one's error is at most this share of its own."""
 NEAR_CHANCE_BITS = 0.20
 """Share of wrong bits that is near chance, 25 %: half of the bits are given, half of the others are guessed."""
-SHORTER = "training shorter than the paper's"
 CHANCE_MARGIN = 0.02
 """Accuracies this near to chance are at chance."""
+SHORTER = "training shorter than the paper's"
+"""Why a criterion that fails does not count against most claims."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,12 @@ def _other_data(found: TaskResults) -> str:
     return f"other data than the paper's: {_data(found)}"
 
 
+def _left_open(found: TaskResults, arms: tuple[str, ...], paper_episodes: int) -> str:
+    """Why a criterion that fails would not count against a claim about `arms`; empty where it would."""
+    shorter = min(_trained(found, arm) for arm in arms) < paper_episodes
+    return _other_data(found) or (SHORTER if shorter else "")
+
+
 def _summaries(found: TaskResults, *arms: str) -> str:
     return "; ".join(f"{found.label(arm)} {summary.spread(found.metric, found.values(arm))}" for arm in arms)
 
@@ -160,12 +167,10 @@ def _better(found: TaskResults, first: str, second: str, paper_episodes: int) ->
             ahead = found.label(first if (medians[0] > medians[1]) == higher else second)
             why += f"; by the medians, {ahead} is ahead"
         return Finding(**shared, verdict=NOT_DECIDED, why=why)
-    as_long = min(_trained(found, first), _trained(found, second)) >= paper_episodes
-    other_data = _other_data(found)
     what = "no significant difference" if test.p >= SIGNIFICANT else f"{found.label(second)} is significantly ahead"
-    if as_long and not other_data:
-        return Finding(**shared, verdict=NOT_REPRODUCED, why=what)
-    return Finding(**shared, verdict=NOT_DECIDED, why=f"{what}; {other_data or SHORTER}")
+    if open_ := _left_open(found, (first, second), paper_episodes):
+        return Finding(**shared, verdict=NOT_DECIDED, why=f"{what}; {open_}")
+    return Finding(**shared, verdict=NOT_REPRODUCED, why=what)
 
 
 # Binary patterns ----------------------------------------------------------------------------------------------------
@@ -320,13 +325,6 @@ def small_ratio(found: TaskResults) -> Finding:
 # Natural images -----------------------------------------------------------------------------------------------------
 
 
-def _decide_images(found: TaskResults, holds: bool, arms: tuple[str, ...], against: str) -> dict:
-    """Verdict that counts against the claim only on the paper's data and after training as long as the paper's."""
-    as_long = min(_trained(found, arm) for arm in arms) >= published.IMAGES_EPISODES
-    other_data = _other_data(found)
-    return _decide(holds, as_long and not other_data, against, other_data or SHORTER)
-
-
 @claim(
     "images",
     "Plastic networks restore images they have never been trained on",
@@ -346,7 +344,8 @@ def images_restored(found: TaskResults) -> Finding:
         "of leaving the half blank"
     )
     test = f"every seed at most {100 * FAILS:.0f}{summary.NBSP}% of leaving it blank"
-    return Finding(ours, test, **_decide_images(found, max(shares) <= FAILS, ("plastic",), "a seed leaves more"))
+    open_ = _left_open(found, ("plastic",), published.IMAGES_EPISODES)
+    return Finding(ours, test, **_decide(max(shares) <= FAILS, not open_, "a seed leaves more", open_))
 
 
 @claim("images", "A non-plastic network fails at it", "shown as pictures", ("plastic", "nonplastic"))
@@ -354,13 +353,12 @@ def images_nonplastic(found: TaskResults) -> Finding:
     """Every plastic seed has at most half the error of every non-plastic one, on unseen images."""
     plastic, other = found.values("plastic"), found.values("nonplastic")
     share = float(np.median(plastic) / np.median(other))
+    open_ = _left_open(found, ("plastic", "nonplastic"), published.IMAGES_EPISODES)
     return Finding(
         f"{_summaries(found, 'plastic', 'nonplastic')}: plastic has {summary.show('wrong_bits', share)} of the error, "
         f"on {_data(found)}",
         f"every plastic seed at most {100 * FAILS:.0f}{summary.NBSP}% of every non-plastic seed",
-        **_decide_images(
-            found, plastic.max() <= FAILS * other.min(), ("plastic", "nonplastic"), "they are closer"
-        ),
+        **_decide(plastic.max() <= FAILS * other.min(), not open_, "they are closer", open_),
         effect=share,
     )
 

@@ -112,7 +112,8 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         reach.append(f"{summary.number(float(np.abs(matrix).max()))} in {label.split()[-1]}")
     sizes = " and ".join(reach)
     within, between = (summary.number(value) for value in halves(shown["alpha"].astype(float)))
-    block = f"{side**2 // len(shown['alpha'])} × {side**2 // len(shown['alpha'])}"
+    edge = side**2 // len(shown["alpha"])
+    block = f"{edge} × {edge}"
     style.title(
         figure, f"Plasticity α, strongest of each {block}: median {between} between an image's halves, {within} within"
     )
