@@ -5,10 +5,12 @@
 
 SOLVED_ERROR = 0.01             # text: of the 1,000-bit task; on the small one the level is ours
 BINARY_EPISODES = 200           # text: episodes until then, binary patterns
-BINARY_LR = 1e-3                # text: with this learning rate
 BINARY_SEEDS = 10               # text
 DATA = {"images": "cifar10", "omniglot": "omniglot"}  # text: names of the data sets here
-SMALL_LR = {"plastic": 3e-4, "nonplastic": 3e-5, "lstm": 3e-5}  # program: one episode an update
+BINARY_LR = {                   # one episode an update
+    "binary": {"plastic": 1e-3},  # text, with the number of episodes
+    "binary_small": {"plastic": 3e-4, "nonplastic": 3e-5, "lstm": 3e-5},  # program
+}
 SMALL_PLASTIC_EPISODES = 2_000  # text: binary patterns, small
 SMALL_LSTM_RATIO = 250          # text: times as many episodes for the LSTM
 SMALL_CAP = 1_000_000           # text: episodes within which the non-plastic network never solves it

@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter
 from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -141,7 +142,7 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
         f"{name} ({threads} threads)"
         for name, threads in dict.fromkeys((machine["processor"], machine["threads"]) for machine in costs)
     )
-    memory = max(machine["peak_memory_mb"] for machine in costs) / 1000
+    memory = ceil(max(machine["peak_memory_mb"] for machine in costs) / 100) / 10
     return (
         f"Scale {scale}: the wall times of {len(costs)} training runs add up to {duration(total)} on {where}; "
         f"none needed more than {memory:.1f} GB of memory."

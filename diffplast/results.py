@@ -172,6 +172,11 @@ class TaskResults:
         """Provenance of the data set, as the first run has it; None where the task needs none."""
         return self.runs[0].data
 
+    @property
+    def data_label(self) -> str:
+        """The data set in words: its name, or the description of images or characters of one's own."""
+        return self.data["description" if self.data["name"] == "folder" else "name"]
+
 
 def read(name: str, scale: str, checked: BaseModel) -> TaskResults:
     """Results of task `name`; checked: what `params.load` returned. Raises ResultsError."""

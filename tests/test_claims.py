@@ -46,8 +46,13 @@ def curve(tree, task, arm, *curves):
         ({"episodes": 400, "lr": 1e-3}, ({400: 0.005}, {400: 0.011}), NOT_REPRODUCED),
         ({"episodes": 300, "lr": 1e-3}, ({300: 0.005}, {300: 0.02}), NOT_DECIDED),
         ({"episodes": 400, "lr": 3e-4}, ({400: 0.02}, {400: 0.02}), NOT_DECIDED),
+        ({"episodes": 400, "lr": 0.1}, ({400: 0.02}, {400: 0.02}), NOT_DECIDED),
+        ({"episodes": 400, "lr": 1e-3, "batch": 64}, ({400: 0.02}, {400: 0.02}), NOT_DECIDED),
     ],
-    ids=["in time", "too late", "one seed never", "trained too little", "slower than the claim's"],
+    ids=[
+        "in time", "too late", "one seed never", "trained too little", "slower than the claim's",
+        "faster than the claim's", "in batches",
+    ],
 )
 def test_binary_solved(make_tree, settings, curves, verdict):
     tree = make_tree("binary", **settings)
@@ -66,6 +71,14 @@ def test_binary_chance(make_tree, plastic, other, verdict):
     tree.set_values("binary", "plastic", *plastic)
     tree.set_values("binary", "nonplastic", *other)
     assert finding(tree, "binary", "near chance").verdict == verdict
+
+
+def test_binary_chance_is_open_where_the_nonplastic_network_was_trained_less(make_tree):
+    tree = make_tree("binary", episodes="{plastic: 400, homogeneous: 400, nonplastic: 200}")
+    tree.set_values("binary", "plastic", 0.01, 0.02)
+    tree.set_values("binary", "nonplastic", 0.24, 0.25)
+    found = finding(tree, "binary", "near chance")
+    assert (found.verdict, found.why) == (NOT_DECIDED, "trained shorter than the plastic")
 
 
 SMALL = {
@@ -95,6 +108,13 @@ def test_small_plastic(make_tree, episodes, curves, verdict, words):
     assert found.ours.endswith(f"; {unseen} on unseen episodes")
 
 
+def test_small_plastic_is_open_where_its_episodes_do_not_compare(make_tree):
+    tree = make_tree("binary_small", episodes=20000, **SMALL | {"batch": 64})
+    curve(tree, "binary_small", "plastic", {20000: 0.2}, {20000: 0.2})
+    found = finding(tree, "binary_small", "plastic network solves")
+    assert found.verdict == NOT_DECIDED and "batches of 64 with rate 0.0003" in found.why
+
+
 BATCHES = "trained in batches of 16 with rate 3e-05, where the paper has 1 and 3e-05"
 
 
@@ -105,9 +125,13 @@ BATCHES = "trained in batches of 16 with rate 3e-05, where the paper has 1 and 3
         (5000, 1, 0.2, NOT_DECIDED, "trained for 5,000 of 1,000,000 episodes"),
         (5000, 1, 0.009, NOT_REPRODUCED, "a seed solves it"),
         (1000000, 16, 0.2, NOT_DECIDED, BATCHES),
+        (5000, 16, 0.2, NOT_DECIDED, f"trained for 5,000 of 1,000,000 episodes; {BATCHES}"),
         (5000, 16, 0.009, NOT_DECIDED, f"a seed solves it; {BATCHES}"),
     ],
-    ids=["never", "trained too little", "solved", "never, in batches", "solved, in batches"],
+    ids=[
+        "never", "trained too little", "solved", "never, in batches", "trained too little, in batches",
+        "solved, in batches",
+    ],
 )
 def test_small_nonplastic(make_tree, episodes, batch, last, verdict, why):
     tree = make_tree("binary_small", episodes=episodes, **SMALL | {"batch": batch})
@@ -128,10 +152,11 @@ def test_small_nonplastic(make_tree, episodes, batch, last, verdict, why):
         (1000000, 16, (2000, 0.001), (500000, 0.001), NOT_DECIDED, "250 times"),
         (1000000, 16, (2000, 0.001), (20000, 0.001), NOT_DECIDED, "10 times"),
         (1000000, 16, (1000, 0.001), (1000000, 0.2), NOT_DECIDED, "more than 1,000 times"),
+        (20000, 16, (2000, 0.001), (20000, 0.2), NOT_DECIDED, "more than 10 times"),
     ],
     ids=[
         "as the paper", "smaller", "bound within", "bound beyond", "bound below", "none", "as the paper, in batches",
-        "smaller, in batches", "bound beyond, in batches",
+        "smaller, in batches", "bound beyond, in batches", "bound below, in batches",
     ],
 )
 def test_small_ratio(make_tree, episodes, batch, plastic, lstm, verdict, words):
@@ -142,6 +167,17 @@ def test_small_ratio(make_tree, episodes, batch, plastic, lstm, verdict, words):
     found = finding(tree, "binary_small", "LSTM")
     assert (found.verdict, words in found.ours) == (verdict, True)
     assert (f"LSTM {BATCHES}" in found.why) == (batch == 16)
+    assert not (batch == 16 and "bound" in found.why)
+
+
+def test_small_ratio_is_bounded_by_the_seeds_that_got_there(make_tree):
+    tree = make_tree("binary_small", episodes=1000000, **SMALL)
+    curve(tree, "binary_small", "plastic", *[{1100: 0.001}] * 2)
+    curve(tree, "binary_small", "lstm", {20000: 0.001}, {1000000: 0.2})
+    found = finding(tree, "binary_small", "LSTM")
+    assert found.verdict == NOT_DECIDED
+    assert found.ours.startswith("more than 464 times; ")
+    assert found.ours.endswith(": LSTM after episode 20,000 (1 seed), in 1 of 2 seeds, plastic after 1,100")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +197,16 @@ def test_images_restored(make_tree, episodes, data, restored, verdict):
     assert f"an unseen image, on {data}; on 6 of them a seed, " in found.ours
 
 
+def test_images_are_not_restored_by_what_the_nonplastic_network_guesses_too(make_tree):
+    tree = make_tree("images", episodes=100000)
+    tree.set_data("images", name="cifar10")
+    for arm in ("plastic", "nonplastic"):
+        run = tree.runs("images", arm)[1]
+        shown = dict(np.load(run.results / "examples.npz"))
+        np.savez(run.results / "examples.npz", **shown | {"restored": 0.4 * shown["cue"] + 0.6 * shown["target"]})
+    assert finding(tree, "images", "never been trained on").verdict == NOT_REPRODUCED
+
+
 @pytest.mark.parametrize(
     "episodes, data, plastic, other, verdict",
     [(4000, "photographs", (20, 22), (60, 50), REPRODUCED), (4000, "cifar10", (20, 40), (60, 50), NOT_DECIDED),
@@ -173,6 +219,19 @@ def test_images_nonplastic(make_tree, episodes, data, plastic, other, verdict):
     tree.set_values("images", "nonplastic", *other)
     found = finding(tree, "images", "fails")
     assert (found.verdict, found.ours.endswith(f"of the error, on {data}")) == (verdict, True)
+
+
+@pytest.mark.parametrize("error, verdict", [(0.2, REPRODUCED), (0.5, NOT_DECIDED), (float("nan"), NOT_DECIDED)])
+def test_images_nonplastic_is_open_within_the_error_of_the_test_images(make_tree, error, verdict):
+    tree = make_tree("images", episodes=100000)
+    tree.set_data("images", name="cifar10")
+    tree.set_values("images", "plastic", 20, 24)
+    tree.set_values("images", "nonplastic", 60, 50)
+    for run in tree.runs("images"):
+        tree.change(run, squared_error_sem=error)
+    found = finding(tree, "images", "fails")
+    assert (found.verdict, "at most 48.0 ± " in found.ours) == (verdict, True)
+    assert found.why == ("" if verdict == REPRODUCED else f"nearer to 50{summary.NBSP}% than the test images can tell")
 
 
 @pytest.mark.parametrize(
@@ -289,8 +348,8 @@ def test_summaries():
     assert summary.spread("reward", [100, 200]) == "150 (100–200; 2 seeds)"
     assert summary.spread("reward", [1, 2, 3, 4, 100]) == "3 (2–4; 5 seeds)"
     assert summary.spread("reward", []) == "no finished run"
-    assert [summary.number(value) for value in (0.01234, 1.26, 12.34, 123456.7, 3e-5)] == [
-        "0.012", "1.3", "12.3", "123,457", "3e-05",
+    assert [summary.number(value) for value in (0.01234, 1.26, 12.34, 999.7, 123456.7, 3e-5)] == [
+        "0.012", "1.3", "12.3", "1,000", "123,457", "3e-05",
     ]
     assert statistics.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11
     assert statistics.bootstrap_interval([1, 2, 3, 4]) is None

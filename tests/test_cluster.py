@@ -10,6 +10,7 @@ from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from dvc.repo import Repo
 
 from diffplast import cluster
+from diffplast.core import params
 from diffplast.core.runs import Run
 from tests.conftest import ROOT
 from tests.test_pipeline import Clone
@@ -88,12 +89,13 @@ def test_a_failed_stage_is_tried_again_on_another_worker(client):
 def test_nothing_that_needs_a_failed_stage_is_left(monkeypatch):
     monkeypatch.chdir(ROOT)
     repo = Repo(ROOT)
+    reports = f"reports/{params.read(ROOT / 'params.yaml')['scale']}"  # whichever the clone is set to
     everything = set(cluster.unaffected(repo, [], set()))
-    figures = {stage_of(ROOT, f"reports/laptop/figures/{task}.png") for task in ("maze", "binary")}
-    evaluation = stage_of(ROOT, "reports/laptop/runs/maze/plastic-0/metrics.json")
-    report = stage_of(ROOT, "reports/laptop/index.html")
+    figures = {stage_of(ROOT, f"{reports}/figures/{task}.png") for task in ("maze", "binary")}
+    evaluation = stage_of(ROOT, f"{reports}/runs/maze/plastic-0/metrics.json")
+    report = stage_of(ROOT, f"{reports}/index.html")
     lost = everything - set(cluster.unaffected(repo, [], {evaluation}))
-    assert lost == {evaluation, report, stage_of(ROOT, "reports/laptop/figures/maze.png")} and figures & lost
+    assert lost == {evaluation, report, stage_of(ROOT, f"{reports}/figures/maze.png")} and figures & lost
     assert figures - lost
 
 

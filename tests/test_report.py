@@ -11,6 +11,7 @@ import pytest
 
 from diffplast import figures, report, results, tasks
 from diffplast.core import params
+from diffplast.figures import overview
 
 from .made_up import ROOT, Tree, run_script
 
@@ -137,6 +138,32 @@ def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(t
     assert f"would take {report.duration(theirs)} on two cores for the training episodes of {len(runs)} of them" in text
     assert f"which took {report.duration(61.5 * len(runs))}: " in text
     assert "released programs" not in report.cost(tree.scale, {"binary_small": found["binary_small"]})
+
+
+def test_memory_is_never_said_to_be_less_than_was_needed(tree):
+    found = {"binary": tree.read("binary")}
+    found["binary"].runs[0].machine["peak_memory_mb"] = 1049.0
+    assert "none needed more than 1.1 GB" in report.cost(tree.scale, found)
+
+
+def test_the_page_halves_the_rate_of_one_arm_where_each_has_its_own(tree):
+    tree.set("maze.smoke.lr=0.002")
+    tree.set("omniglot.smoke.lr={plastic: 0.004, homogeneous: 0.004, nonplastic: 0.004, lstm: 0.001}")
+    page, _ = written(tree)
+    assert "<dt>with half the rate</dt><dd><code>dvc exp run -S maze.smoke.lr=0.001</code></dd>" in page
+    own = "<dt>with half the rate for plastic</dt><dd><code>dvc exp run -S omniglot.smoke.lr.plastic=0.002</code></dd>"
+    assert own in page
+    tree.set("maze.smoke.lr=0.001")
+    tree.set("omniglot.smoke.lr=0.001")
+
+
+def test_the_overview_counts_only_tasks_with_both_networks(tree):
+    found = results.read_all(tree.scale, params.read())
+    assert f"in {len(found)} of {len(found)} tasks" in overview.finding(found)
+    tree.set("maze.arms=[plastic, homogeneous]")
+    alone = overview.finding({"maze": tree.read("maze")})
+    tree.set("maze.arms=[plastic, homogeneous, nonplastic]")
+    assert alone == "No task has finished runs of both plastic and non-plastic networks"
 
 
 def test_a_failed_run_is_on_the_page(tree):

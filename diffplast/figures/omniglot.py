@@ -12,7 +12,7 @@ from . import style
 
 def beside_published(results: TaskResults) -> tuple[Figure, str]:
     """A dot for each method: ours over seeds, the published ones with their ± where given."""
-    data = results.data["name"] if results.data else "unknown data"
+    data = results.data_label
     rows = []  # name, value, low, high, text, colour
     for arm in results.arms:
         values = results.values(arm)

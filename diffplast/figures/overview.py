@@ -19,7 +19,12 @@ def finding(results: dict[str, TaskResults]) -> str:
             plastic, other = map(np.median, values)
             ahead += bool(plastic > other if found.measure.higher_is_better else plastic < other)
             compared += 1
-    return f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks, on unseen episodes"
+    if not compared:
+        return "No task has finished runs of both plastic and non-plastic networks"
+    return (
+        f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks: medians on unseen episodes, "
+        "after training as long as drawn"
+    )
 
 
 def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
