@@ -409,9 +409,11 @@ def omniglot_accuracy(found: TaskResults) -> Finding:
     accuracy, margin = published.OMNIGLOT["DP (the paper)"]
     values = found.values("plastic")
     seen = [found.curve(run)[1][-1] for run in found.finished("plastic")]
+    error = 2 * max(run.metrics[f"{found.metric}_sem"] for run in found.finished("plastic"))
     ours = (
-        f"{summary.spread(found.metric, values)} on {found.data_label}; "
-        f"{summary.show(found.metric, np.median(seen))} on the characters of training, at its end"
+        f"{summary.spread(found.metric, values)} on {found.data_label}, each ± {summary.show(found.metric, error)} by "
+        f"two standard errors of its test; {summary.show(found.metric, np.median(seen))} on the characters of training "
+        "at its end"
     )
     test = f"median at least {summary.show(found.metric, accuracy - margin)}, on Omniglot"
     if other_data := _other_data(found):

@@ -9,7 +9,7 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 def number(value: float) -> str:
     """Two significant digits, three from 10 on; large numbers whole, with separators."""
-    if round(abs(value)) >= 1000 or float(value).is_integer():
+    if abs(value) >= 999.5 or float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 9.95 else f"{value:.2g}"
 

@@ -285,6 +285,7 @@ def test_omniglot_accuracy(make_tree, data, episodes, values, verdict):
     assert found.verdict == verdict
     curves = [pd.read_csv(run.results / "curve.csv") for run in tree.runs("omniglot", "plastic")]
     seen = np.median([curve[curve["metric"] == "accuracy"]["value"].iloc[-1] for curve in curves])
+    assert f" on {data}, each ± " in found.ours
     assert f"{summary.show('accuracy', seen)} on the characters of training" in found.ours
 
 
@@ -348,8 +349,8 @@ def test_summaries():
     assert summary.spread("reward", [100, 200]) == "150 (100–200; 2 seeds)"
     assert summary.spread("reward", [1, 2, 3, 4, 100]) == "3 (2–4; 5 seeds)"
     assert summary.spread("reward", []) == "no finished run"
-    assert [summary.number(value) for value in (0.01234, 1.26, 12.34, 999.7, 123456.7, 3e-5)] == [
-        "0.012", "1.3", "12.3", "1,000", "123,457", "3e-05",
+    assert [summary.number(value) for value in (0.01234, 1.26, 12.34, 999.4, 999.7, 123456.7, 3e-5, np.nan)] == [
+        "0.012", "1.3", "12.3", "999", "1,000", "123,457", "3e-05", "nan",
     ]
     assert statistics.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11
     assert statistics.bootstrap_interval([1, 2, 3, 4]) is None
