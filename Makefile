@@ -40,7 +40,7 @@ reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|pape
 	@$(MAKE) --no-print-directory report
 
 # MIRRORS=folder has archives under their official names; IMAGES=zip is used in place of CIFAR-10, described by IMAGES_ARE.
-study: setup     ## the long study on Omniglot and CIFAR-10: 9 to 12 hours on 2 cores
+study: setup     ## the long study on Omniglot and CIFAR-10: 10 to 14 hours on 2 cores
 	mkdir -p downloads
 	$(if $(COPIES)$(IMAGES),ln -sfn $(abspath $(COPIES) $(IMAGES)) downloads/)
 	python -m diffplast.core.params scale=paper $(SEEDS_paper) $(STUDY_DATA)
