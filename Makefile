@@ -54,7 +54,7 @@ develop: $(BIN)/.develop ## add what tests, lint, benchmarks and the cluster nee
 
 $(BIN)/.done: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(INSTALL) pip==26.3  # needs half the time of the one that comes with Python 3.11
+	$(INSTALL) pip==25.3  # needs half the time of the one that comes with Python 3.11
 	$(INSTALL) --editable .
 	@touch $@
 
