@@ -1,4 +1,4 @@
-"""The full study on a cluster: how its time falls with the number of workers, and what then limits it.
+"""The long study on a cluster: how its time falls with the number of workers, and what then limits it.
 
     python -m benchmarks.cluster [--quick]
 
@@ -26,7 +26,7 @@ REPORT_SECONDS = 60  # figures and report; about
 
 
 def study_seeds():
-    """Number of seeds of every task in the full study, as the Makefile has them."""
+    """Number of seeds of every task in the long study, as the Makefile has them."""
     makefile = Path("Makefile").read_text().replace("\\\n", " ")
     line = re.search(r"^SEEDS_paper := (.*)$", makefile, re.MULTILINE).group(1)
     return {name: len(listed.split(",")) for name, listed in re.findall(r"(\w+)\.seeds=\[([\d,]+)\]", line)}

@@ -24,10 +24,14 @@ ABOUT = 2
 """The paper's "about" and "some": within this factor."""
 FAILS = 0.5
 """A network fails where another one's error is at most this share of its own."""
+HALF = summary.show("wrong_bits", FAILS)
+"""FAILS in words."""
 NEAR_CHANCE_BITS = 0.20
 """Share of wrong bits that is near chance, 25 %: half of the bits are given, half of the others are guessed."""
 CHANCE_MARGIN = 0.02
 """Accuracies this near to chance are at chance."""
+SOLVED = summary.show("wrong_bits", published.SOLVED_ERROR)
+"""The share of wrong bits below which a binary task is solved, in words."""
 SHORTER = "training shorter than the paper's"
 """Why a criterion that fails does not count against most claims."""
 
@@ -181,26 +185,39 @@ def _better(found: TaskResults, first: str, second: str, paper_episodes: int) ->
 # Binary patterns ----------------------------------------------------------------------------------------------------
 
 
+def _needed(episodes: list[int | None], within: int) -> str:
+    """Training episodes that runs needed, in words."""
+    reached = [value for value in episodes if value is not None]
+    if not reached:
+        return f"not reached within {within:,} episodes ({summary.seeds(len(episodes))})"
+    text = f"after episode {summary.spread('episodes', reached)}"
+    if len(reached) < len(episodes):
+        text += f", in {len(reached)} of {summary.seeds(len(episodes))}"
+    return text
+
+
+def _solved_by(found: TaskResults, episode: int, against: str) -> tuple[str, dict]:
+    """What the plastic network needed, in words, and the verdict: whether every seed solved its task by `episode`."""
+    needed = found.episodes_to("plastic", published.SOLVED_ERROR)
+    holds = all(value is not None and value <= episode for value in needed)
+    open_ = _other_training(found, "plastic") or _left_open(found, ("plastic",), episode)
+    words = f"first under {SOLVED} {_needed(needed, _trained(found, 'plastic'))}"
+    return words, _decide(holds, not open_, against, open_)
+
+
 @claim(
     "binary",
     "Plastic networks learn to restore 1,000-bit patterns within some hundred episodes",
-    f"under {summary.show('wrong_bits', published.SOLVED_ERROR)} wrong bits within about "
-    f"{published.BINARY_EPISODES} episodes ({summary.seeds(published.BINARY_SEEDS)})",
+    f"under {SOLVED} wrong bits within about {published.BINARY_EPISODES} episodes "
+    f"({summary.seeds(published.BINARY_SEEDS)})",
     ("plastic",),
 )
 def binary_solved(found: TaskResults) -> Finding:
     """In every seed the training error falls below 1 % within twice the paper's number of episodes."""
     limit = ABOUT * published.BINARY_EPISODES
-    level = summary.show(found.metric, published.SOLVED_ERROR)
-    needed = found.episodes_to("plastic", published.SOLVED_ERROR)
-    ours = (
-        f"{summary.spread(found.metric, found.values('plastic'))} on unseen episodes; "
-        f"first under {level} {_needed(needed, _trained(found, 'plastic'))}"
-    )
-    holds = all(value is not None and value <= limit for value in needed)
-    open_ = _other_training(found, "plastic") or (SHORTER if _trained(found, "plastic") < limit else "")
-    test = f"training error in every seed by episode {limit}"
-    return Finding(ours, test, **_decide(holds, not open_, "more episodes needed", open_))
+    reached, verdict = _solved_by(found, limit, "more episodes needed")
+    ours = f"{summary.spread(found.metric, found.values('plastic'))} on unseen episodes; {reached}"
+    return Finding(ours, f"training error in every seed by episode {limit}", **verdict)
 
 
 @claim("binary", "A non-plastic network stays near chance", "near 25 % wrong bits", ("plastic", "nonplastic"))
@@ -222,17 +239,6 @@ def binary_chance(found: TaskResults) -> Finding:
 # Binary patterns, small ---------------------------------------------------------------------------------------------
 
 
-def _needed(episodes: list[int | None], within: int) -> str:
-    """Training episodes that runs needed, in words."""
-    reached = [value for value in episodes if value is not None]
-    if not reached:
-        return f"not reached within {within:,} episodes ({summary.seeds(len(episodes))})"
-    text = f"after episode {summary.spread('episodes', reached)}"
-    if len(reached) < len(episodes):
-        text += f", in {len(reached)} of {summary.seeds(len(episodes))}"
-    return text
-
-
 @claim(
     "binary_small",
     "A plastic network solves the small task",
@@ -245,16 +251,11 @@ def small_plastic(found: TaskResults) -> Finding:
     The level is ours: the paper does not say what solved is.
     """
     limit = ABOUT * published.SMALL_PLASTIC_EPISODES
-    needed = found.episodes_to("plastic", published.SOLVED_ERROR)
-    holds = all(value is not None and value <= limit for value in needed)
-    longest = _trained(found, "plastic")
-    open_ = _other_training(found, "plastic") or (SHORTER if longest < limit else "")
-    level = summary.show(found.metric, published.SOLVED_ERROR)
+    reached, verdict = _solved_by(found, limit, f"more episodes needed for {SOLVED}")
     return Finding(
-        f"first under {level} {_needed(needed, longest)}; "
-        f"{summary.spread(found.metric, found.values('plastic'))} on unseen episodes",
-        f"training error under {level}, a level of ours, in every seed by episode {limit:,}",
-        **_decide(holds, not open_, f"more episodes needed for {level}", open_),
+        f"{reached}; {summary.spread(found.metric, found.values('plastic'))} on unseen episodes",
+        f"training error under {SOLVED}, a level of ours, in every seed by episode {limit:,}",
+        **verdict,
     )
 
 
@@ -272,14 +273,13 @@ def small_nonplastic(found: TaskResults) -> Finding:
     longest = _trained(found, "nonplastic")
     needed = found.episodes_to("nonplastic", published.SOLVED_ERROR)
     solved = any(value is not None for value in needed)
-    level = summary.show(found.metric, published.SOLVED_ERROR)
     other = _other_training(found, "nonplastic")
     shorter = f"trained for {longest:,} of {published.SMALL_CAP:,} episodes" if longest < published.SMALL_CAP else ""
     why = "; ".join(filter(None, ["a seed solves it" if solved else shorter, other]))
     holds = not solved and longest >= published.SMALL_CAP and not other
     return Finding(
-        f"under {level} {_needed(needed, longest)}",
-        f"no seed under {level} in {published.SMALL_CAP:,} episodes",
+        f"under {SOLVED} {_needed(needed, longest)}",
+        f"no seed under {SOLVED} in {published.SMALL_CAP:,} episodes",
         **_decide(holds, solved and not other, "a seed solves it", why),
     )
 
@@ -308,8 +308,8 @@ def small_ratio(found: TaskResults) -> Finding:
         return Finding(ours, test, **_decide(within and not other, not other, "another ratio", other))
     bound = np.median([longest if value is None else value for value in needed["lstm"]]) / plastic
     ours = (
-        f"more than {summary.number(bound)} times; under {summary.show(found.metric, published.SOLVED_ERROR)}: LSTM "
-        f"{_needed(needed['lstm'], longest)}, plastic after {plastic:,.0f}"
+        f"more than {summary.number(bound)} times; under {SOLVED}: LSTM {_needed(needed['lstm'], longest)}, plastic "
+        f"after {plastic:,.0f}"
     )
     why = f"the LSTM was trained for {longest:,} episodes" + (f"; {other}" if other else ": a lower bound only")
     return Finding(ours, test, **_decide(False, bound > ratio * factor and not other, "a larger ratio", why))
@@ -340,7 +340,7 @@ def images_restored(found: TaskResults) -> Finding:
         "error of leaving the half blank, where the non-plastic network has "
         f"{summary.spread('wrong_bits', list(other.values()))}"
     )
-    test = f"every seed at most {100 * FAILS:.0f}{summary.NBSP}% of leaving it blank, and less than the non-plastic one"
+    test = f"every seed at most {HALF} of leaving it blank, and less than the non-plastic one"
     better = all(plastic[seed] < other[seed] for seed in plastic.keys() & other.keys())
     holds = max(plastic.values()) <= FAILS and better
     open_ = _left_open(found, ("plastic", "nonplastic"), published.IMAGES_EPISODES)
@@ -350,8 +350,8 @@ def images_restored(found: TaskResults) -> Finding:
 def _share_of_blank(run: RunResult) -> float:
     """Error of a network on the examples of its run, as a share of that of leaving the blanked half grey."""
     shown = {name: value.astype(float) for name, value in run.examples().items()}
-    errors = (np.square(shown[name] - shown["target"]).sum() for name in ("restored", "cue"))
-    return float(next(errors) / next(errors))
+    restored, blank = (np.square(shown[name] - shown["target"]).sum() for name in ("restored", "cue"))
+    return float(restored / blank)
 
 
 @claim("images", "A non-plastic network fails at it", "shown as pictures", ("plastic", "nonplastic"))
@@ -368,12 +368,12 @@ def images_nonplastic(found: TaskResults) -> Finding:
     margin = 2 * share * float(np.hypot(*errors))
     open_ = _left_open(found, ("plastic", "nonplastic"), published.IMAGES_EPISODES)
     if not abs(share - FAILS) >= margin:  # of a single test image there is no error, but nan
-        open_ = f"nearer to {100 * FAILS:.0f}{summary.NBSP}% than the test images can tell"
+        open_ = f"nearer to {HALF} than the test images can tell"
     at_most = f"{100 * share:.1f} ± {100 * margin:.1f}{summary.NBSP}%"
     return Finding(
         f"{_summaries(found, 'plastic', 'nonplastic')}: plastic has at most {at_most} of the error, on "
         f"{found.data_label}",
-        f"every plastic seed at most {100 * FAILS:.0f}{summary.NBSP}% of every non-plastic one, by 2 standard errors",
+        f"every plastic seed at most {HALF} of every non-plastic one, by 2 standard errors",
         **_decide(share + margin <= FAILS, not open_, "they are closer", open_),
         effect=share,
     )
