@@ -41,7 +41,7 @@ WAYS = {
 BINARY_TIMES = Presentation(patterns=5, rounds=2, shown=6, gap=4, test=6)
 
 
-def opened(name, folder, arm="plastic", scale="laptop", times=None, **settings):
+def opened(name, folder, arm="plastic", scale="laptop", times=None, device="cpu", **settings):
     """A task at its settings of a scale, some of them changed, with the prepared data of `folder`.
 
     times: another presentation, None for that of params.yaml.
@@ -51,12 +51,12 @@ def opened(name, folder, arm="plastic", scale="laptop", times=None, **settings):
     block, kind = getattr(checked, name), tasks.load(name)
     experiment = block.experiment if times is None else block.experiment.model_copy(update={"times": times})
     arrays = None if kind.dataset is None else data.load(Path(folder) / f"{kind.dataset}.npz")
-    return kind(experiment, getattr(block, scale).model_copy(update=settings), arm, torch.device("cpu"), arrays)
+    return kind(experiment, getattr(block, scale).model_copy(update=settings), arm, torch.device(device), arrays)
 
 
-def training(name, backend, batch, changed, folder):
+def training(name, backend, batch, changed, folder, device="cpu"):
     """A function that makes one update of a plastic network. `folder` holds the prepared data sets."""
-    task = opened(name, folder, times=BINARY_TIMES if name == "binary" else None, **changed)
+    task = opened(name, folder, times=BINARY_TIMES if name == "binary" else None, device=device, **changed)
     network, generator = new_network(task, 0), seeds.generator(0, "training")
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
