@@ -31,19 +31,20 @@ def waiting(update):
     return waited
 
 
+def measured(name, batch, folder, seconds):
+    """(ms an episode on the CPU, on the GPU, most MB that training held on the GPU)."""
+    jobs = {device: waiting(training(name, "auto", batch, {}, folder, device)) for device in ("cpu", "cuda")}
+    torch.cuda.reset_peak_memory_stats()  # the preparation of the data is not counted
+    times = interleaved(jobs, seconds)
+    cpu, gpu = (1e3 * best_and_median(times[device])[0] / batch for device in ("cpu", "cuda"))
+    return cpu, gpu, torch.cuda.max_memory_allocated() / 1e6
+
+
 def compare(folder, seconds):
     rows = [["task", "batch", "CPU ms an episode", "GPU ms an episode", "ratio", "peak GPU MB"]]
     for name, batches in BATCHES.items():
         for batch in batches:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            jobs = {
-                device: waiting(training(name, "auto", batch, {"batch": batch}, folder, device))
-                for device in ("cpu", "cuda")
-            }
-            times = interleaved(jobs, seconds)
-            cpu, gpu = (1e3 * best_and_median(times[device])[0] / batch for device in ("cpu", "cuda"))
-            peak = torch.cuda.max_memory_allocated() / 1e6
+            cpu, gpu, peak = measured(name, batch, folder, seconds)
             rows.append([name, str(batch), f"{cpu:.2f}", f"{gpu:.2f}", f"{cpu / gpu:.1f}", f"{peak:.0f}"])
     print("\n" + table(rows), flush=True)
 
