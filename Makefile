@@ -3,7 +3,11 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 # What runs the pipeline; on a cluster: make study REPRO='python -m diffplast.cluster --scheduler ADDRESS'
-REPRO ?= dvc repro
+REPRO ?= $(TWO_$(SCALE)) dvc repro
+# At smoke most of a stage is the start of Python, on one core: two at a time. Longer training is faster alone. What
+# fails here, `dvc repro` tries again and tells.
+TWO_smoke = dvc --wait-for-lock repro $(foreach task,maze binary binary_small,stages/$(task)/dvc.yaml) & \
+  dvc --wait-for-lock repro $(foreach task,images omniglot,stages/$(task)/dvc.yaml); wait;
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint requirements.lock
 export PATH := $(CURDIR)/$(BIN):$(PATH)
