@@ -3,11 +3,11 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 # What runs the pipeline; on a cluster: make study REPRO='python -m diffplast.cluster --scheduler ADDRESS'
-REPRO ?= $(TWO_$(SCALE)) dvc repro
+REPRO ?= $(PAIRED_$(SCALE)) dvc repro
 # At smoke most of a stage is the start of Python, on one core: two at a time. Longer training is faster alone. What
-# fails here, `dvc repro` tries again and tells.
-files = $(foreach task,$(1),stages/$(task)/dvc.yaml)
-TWO_smoke = printf '%s\n' '$(call files,maze binary binary_small)' '$(call files,images omniglot)' | \
+# fails here, or is of a task that is not named here, `dvc repro` does after that.
+pipelines = $(foreach task,$(1),stages/$(task)/dvc.yaml)
+PAIRED_smoke = printf '%s\n' '$(call pipelines,maze binary binary_small)' '$(call pipelines,images omniglot)' | \
   xargs -P 2 -L 1 dvc --wait-for-lock repro;
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint requirements.lock
