@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from diffplast import UserError
 from diffplast.core import params, runs, seeds
 from diffplast.core.checkpoint import deserialised
+from diffplast.core.errors import UserError
 from diffplast.core.training import new_network
 from diffplast.evaluation import evaluate, thin
 

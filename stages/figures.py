@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from diffplast import figures, results
 from diffplast.core import params, runs
+from diffplast.report import figures, results
 
 
 @runs.errors_told()

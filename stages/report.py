@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from diffplast import report, results
 from diffplast.core import params, runs
+from diffplast.report import page as report
+from diffplast.report import results
 
 
 @runs.errors_told()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import data, figures, tasks
-from diffplast.core import params
+from diffplast import data
+from diffplast.core import params, registry
+from diffplast.report import figures
 from tests.conftest import ROOT
 
-FILES = [ROOT / "dvc.yaml", *(ROOT / "stages" / name / "dvc.yaml" for name in tasks.names())]
+FILES = [ROOT / "dvc.yaml", *(ROOT / "stages" / name / "dvc.yaml" for name in registry.names())]
 # Every stage of every file, by its script and first argument: the task, or else the kind of data.
 PIPELINE = {
     " ".join(stage["cmd"].split()[2:4]): stage
@@ -57,7 +58,7 @@ def test_what_a_stage_imports_is_among_its_deps(stage):
     files = imports_of(ROOT.joinpath(*module.split(".")).with_suffix(".py"), set())
     if kind in ("train", "evaluate", "figures"):
         files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
-    if kind == "download" or (kind in ("train", "evaluate") and tasks.load(arguments[0]).dataset):
+    if kind == "download" or (kind in ("train", "evaluate") and registry.load(arguments[0]).dataset):
         files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
     if kind == "figures":
         named = [figures.CURVES.get(arguments[0]), *figures.FIGURES.get(arguments[0], {}).values()]
@@ -99,7 +100,7 @@ def test_how_data_are_prepared_is_no_dep_of_what_uses_them(stage):
     assert not modules & set(PIPELINE[stage]["deps"])
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_a_tasks_stages_run_at_the_top_and_are_of_that_task(name):
     file = params.YAML(typ="safe").load((ROOT / "stages" / name / "dvc.yaml").read_text())
     assert list(file["stages"]) == ["train", "evaluate", "figures"]

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from diffplast import tasks
-from diffplast.core import params, runs
+from diffplast.core import params, registry, runs
 from diffplast.core.checkpoint import deserialised
 from diffplast.data import formats
 from tests.conftest import ROOT, SMALL
@@ -41,7 +40,7 @@ DATA = {
 
 # Every stage starts as a copy of one process that has imported what takes seconds.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["pandas", "torch._dynamo", *(f"diffplast.tasks.{name}" for name in tasks.names())])
+context.set_forkserver_preload(["pandas", "torch._dynamo", *(f"diffplast.tasks.{name}" for name in registry.names())])
 
 
 def _run(folder: Path, stage: str, arguments: tuple[str, ...], largest_file: int | None) -> None:
@@ -67,7 +66,7 @@ class Folder:
         path.mkdir()
         with (path / "params.yaml").open("w") as file:
             YAML().dump(content, file)
-        kind = tasks.load(task).dataset
+        kind = registry.load(task).dataset
         if kind is not None:
             formats.write(path / runs.data_file(kind, "smoke"), kind, DATA[kind])
             runs.write_json(path / runs.data_file(kind, "smoke").with_suffix(".json"), {})
@@ -117,7 +116,7 @@ def wait_for_saves(process, checkpoint: Path, saves: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("task", registry.names())
 def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
     """The run never cut off shares the machine with the killed one, as runs of `dvc queue` do, and saves but once."""
     chance = random.Random(task)
@@ -140,7 +139,7 @@ def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
         assert folder.finish("evaluate") == 0
         assert not (folder.path / folder.run.checkpoint).exists()
     assert whole.results() == killed.results()
-    assert len(whole.results()) == 6 + (tasks.load(task).dataset is not None)
+    assert len(whole.results()) == 6 + (registry.load(task).dataset is not None)
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from diffplast import tasks
-from diffplast.core import params
+from diffplast.core import params, registry
 from tests.conftest import ROOT
 
 GOOD = params.read(ROOT / "params.yaml")
-ARMS = {arm for name in tasks.names() for arm in tasks.load(name).arms}
+ARMS = {arm for name in registry.names() for arm in registry.load(name).arms}
 
 
 def key_paths(content, path=()):

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import tasks
-from diffplast.core import params
+from diffplast.core import params, registry
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-SMOKE = [f"{name}.seeds=[0]" for name in tasks.names()]
+SMOKE = [f"{name}.seeds=[0]" for name in registry.names()]
 
 
 class Clone:
@@ -95,10 +94,10 @@ def clone(reproduced):
 
 def test_everything_is_made(reproduced):
     reports = reproduced.folder / "reports" / "smoke"
-    for name in tasks.names():
+    for name in registry.names():
         assert (reports / "figures" / f"{name}.png").stat().st_size > 1000
         assert (reports / "figures" / f"{name}.svg").stat().st_size > 1000
-        for arm in tasks.load(name).arms:
+        for arm in registry.load(name).arms:
             assert (reports / "runs" / name / f"{arm}-0" / "metrics.json").exists()
     assert (reports / "claims.md").exists() and (reports / "claims.json").exists()
     assert (reports / "index.html").exists()
@@ -140,7 +139,7 @@ def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
 def test_an_edited_figure_trains_nothing(clone):
     clone.edit("diffplast/figures/curves.py")
     stages = clone.would_run()
-    assert tasks_of(stages, "figures") == set(tasks.names())
+    assert tasks_of(stages, "figures") == set(registry.names())
     assert not tasks_of(stages, "train") and not tasks_of(stages, "evaluate")
 
 
@@ -171,7 +170,7 @@ def test_a_run_that_is_no_longer_finite_is_shown_as_failed_and_the_rest_complete
     assert "failed: homogeneous, seed 0: after episode 0 the loss (nan)" in (reports / "index.html").read_text()
     outcomes = {
         arm: json.loads((reports / "runs" / "binary" / f"{arm}-0" / "metrics.json").read_text())["failure"]
-        for arm in tasks.load("binary").arms
+        for arm in registry.load("binary").arms
     }
     assert outcomes.pop("homogeneous") is not None and set(outcomes.values()) == {None}
     assert clone.would_run() == set()
@@ -181,13 +180,13 @@ def test_a_new_seed_trains_only_that_seed(clone):
     clone.set("binary.seeds=[0, 1]")
     ran = clone.repro()
     assert {stage for stage in ran if ":train@" in stage} == {
-        f"stages/binary/dvc.yaml:train@smoke-{arm}-1" for arm in tasks.load("binary").arms
+        f"stages/binary/dvc.yaml:train@smoke-{arm}-1" for arm in registry.load("binary").arms
     }
 
 
 def test_training_again_gives_the_same_bytes(clone):
-    for name in tasks.names():
-        arm = next(iter(tasks.load(name).arms))
+    for name in registry.names():
+        arm = next(iter(registry.load(name).arms))
         stage = f"stages/{name}/dvc.yaml:train@smoke-{arm}-0"
         folder = clone.folder / "runs" / "smoke" / name / f"{arm}-0"
         before = {file: (folder / file).read_bytes() for file in ("curve.csv", "weights.pt")}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from diffplast import UserError
 from diffplast.core import runs
+from diffplast.core.errors import UserError
 
 
 def stage(error: BaseException):

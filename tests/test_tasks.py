@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffplast import tasks
-from diffplast.core import seeds
+from diffplast.core import registry, seeds
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network
 from diffplast.evaluation import evaluate
@@ -18,7 +17,7 @@ def run_step(task, split="train", batch=4, seed=3):
 
 
 def test_declares_what_figures_and_claims_need(task_arm):
-    kind = tasks.load(task_arm[0])
+    kind = registry.load(task_arm[0])
     assert kind.title and kind.metrics and all(kind.arms.values())
     assert kind.primary_metric() in kind.metrics
 

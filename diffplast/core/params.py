@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from diffplast import UserError, tasks
+from diffplast.core import registry
+from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut, Positive, Strict
 
 SCALES = ("smoke", "laptop", "paper")
@@ -52,7 +53,7 @@ class General(Strict):
 
 def _block(name: str) -> type[BaseModel]:
     """Schema of a task's block, from the task's own models."""
-    task = tasks.load(name)
+    task = registry.load(name)
     arms = tuple(task.arms)
 
     def per_arm_complete(self):
@@ -106,7 +107,7 @@ def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseMode
     Checking for one task ("": for none) imports only that task, so that what a run depends on stays small.
     Raises ParamsError, which lists every problem by key.
     """
-    fields = {name: (_block(name) if task in (None, name) else Any, ...) for name in tasks.names()}
+    fields = {name: (_block(name) if task in (None, name) else Any, ...) for name in registry.names()}
     if task is None:
         fields["data"] = (_data_block(), ...)
     model = create_model("Params", __base__=General, **fields)

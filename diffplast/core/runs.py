@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from diffplast import UserError, tasks
-from diffplast.core import params
+from diffplast.core import params, registry
+from diffplast.core.errors import UserError
 from diffplast.core.task import Task
 
 
@@ -70,7 +70,7 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
     torch.set_num_threads(checked.threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
     torch.utils.deterministic.fill_uninitialized_memory = False  # that mode fills each new tensor with NaN first
-    kind = tasks.load(run.task)
+    kind = registry.load(run.task)
     block = getattr(checked, run.task)
     if run.arm not in kind.arms:
         raise params.ParamsError(f"{run.task} has no arm {run.arm!r}; it has {', '.join(kind.arms)}")
