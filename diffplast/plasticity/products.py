@@ -6,16 +6,19 @@ Every number of a result is computed whole by one thread, as a chain of fused mu
 is free to differ between processors, changes no chain.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from torch.autograd.function import once_differentiable
 
+from .jit import kernel, part
 from .threads import run_team
 
 # A line is a vector of so many bytes, in one register or several.
@@ -42,11 +45,10 @@ DEPTH, PACKED_BYTES = 128, 2**19
 FEW_ROWS = 16
 
 # Multiply-adds for which it pays to wake another thread.
-WORTH_A_THREAD = 2**18
+WORTH_A_THREAD = 2**19
 
-_kernel = njit(nogil=True, cache=True, error_model="numpy")
-_part = njit(nogil=True, error_model="numpy")
-
+# Threads share out columns of so many numbers: a line of the smallest.
+COLUMNS = 16
 
 class _Builder:
     """What the intrinsics below share: how to work on a line of numbers at a place in an array."""
@@ -231,7 +233,7 @@ def _dots(typingctx, a, a_at, a_row, b, b_at, b_row, depth, out, out_at, out_row
     ), codegen  # fmt: skip
 
 
-@_part
+@part
 def _sweep_columns(a, b, out, add, low, high):
     """Columns low..high of out (+)= a b, for few rows of a: b is read once, in order."""
     rows, depth = a.shape
@@ -260,7 +262,7 @@ def _sweep_columns(a, b, out, add, low, high):
             out[i, low + j] = sums[i, j]
 
 
-@_part
+@part
 def _dot_columns(a, b, out, add, low, high):
     """Columns low..high of out (+)= a b^T, for few rows of a: b is read once, in order."""
     rows, depth = a.shape
@@ -286,7 +288,7 @@ def _dot_columns(a, b, out, add, low, high):
         j += columns
 
 
-@_part
+@part
 def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
     """Rows low..high of out (+)= a b, of which a_turned and b_turned say that the transposed matrix is given."""
     n = out.shape[1]
@@ -330,7 +332,7 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
                     out[i : i + rows, j : j + columns] = tile[:rows, :columns]
 
 
-@_part
+@part
 def _pack(b, at, b_k, b_column, length, columns, width, panels, to):
     """The panel at `to` <- `columns` columns of b, and 0 beyond them."""
     for k in range(length):
@@ -343,22 +345,52 @@ def _pack(b, at, b_k, b_column, length, columns, width, panels, to):
 SWEEP, DOTS, TILES = 0, 1, 2
 
 
-@_kernel
-def _share(form, rank, size, a, a_turned, b, b_turned, out, add):
-    """What member `rank` of a team of `size` computes of out (+)= a b."""
-    if form == TILES:
-        blocks = -(-out.shape[0] // TILE_ROWS)
-        low, high = blocks * rank // size * TILE_ROWS, blocks * (rank + 1) // size * TILE_ROWS
-        _tile_rows(a, a_turned, b, b_turned, out, add, low, min(high, out.shape[0]))
-        return
-    lanes = LINE // out.itemsize
-    blocks = out.shape[1] // lanes  # the last member takes the rest too
-    low, high = blocks * rank // size * lanes, blocks * (rank + 1) // size * lanes
-    high = out.shape[1] if rank == size - 1 else high
-    if form == SWEEP:
-        _sweep_columns(a, b, out, add, low, high)
+class Share(NamedTuple):
+    """What a member of a team has of a product, computed in one of the forms SWEEP, DOTS, TILES, see `form_of`."""
+
+    form: int
+    rank: int
+    size: int
+
+
+@part
+def part_of(share, shape):
+    """The part of a result of this shape that a member computes: row_low, row_high, column_low, column_high."""
+    rows, columns = shape
+    if share.form == TILES:
+        blocks = -(-rows // TILE_ROWS)
+        low, high = blocks * share.rank // share.size, blocks * (share.rank + 1) // share.size
+        return min(rows, low * TILE_ROWS), min(rows, high * TILE_ROWS), 0, columns
+    blocks = columns // COLUMNS  # the last member takes the rest too
+    low, high = blocks * share.rank // share.size * COLUMNS, blocks * (share.rank + 1) // share.size * COLUMNS
+    return 0, rows, low, columns if share.rank == share.size - 1 else high
+
+
+@part
+def multiply(share, a, a_turned, b, b_turned, out, add):
+    """A member's part of out = a b, or of out += a b; "turned" says that the transpose is given. For compiled loops."""
+    row_low, row_high, column_low, column_high = part_of(share, out.shape)
+    if share.form == TILES:
+        _tile_rows(a, a_turned, b, b_turned, out, add, row_low, row_high)
+    elif share.form == SWEEP:
+        _sweep_columns(a, b, out, add, column_low, column_high)
     else:
-        _dot_columns(a, b, out, add, low, high)
+        _dot_columns(a, b, out, add, column_low, column_high)
+
+
+_multiply = kernel(multiply.py_func)
+
+
+def form_of(rows, depth, columns, b_turned):
+    """The form for such a product: SWEEP and DOTS, for few rows, read b once, in order, and take no turned a."""
+    if rows > FEW_ROWS or (depth if b_turned else columns) < COLUMNS:
+        return TILES
+    return DOTS if b_turned else SWEEP
+
+
+def team_size(rows, depth, columns):
+    """How many of torch's threads are worth waking for such a product."""
+    return max(1, min(torch.get_num_threads(), rows * depth * columns // WORTH_A_THREAD))
 
 
 def _contiguous(matrix):
@@ -400,15 +432,13 @@ def product(a, b, out=None, add=False):
         out[:] = 0
     if 0 in (rows, depth, n):
         return out
-    lanes = LINE // out.itemsize
     a, a_turned = _contiguous(a)
     b, b_turned = _contiguous(b)
-    form = TILES
-    if rows <= FEW_ROWS and (depth if b_turned else n) >= lanes:
-        form = DOTS if b_turned else SWEEP
-        a = np.ascontiguousarray(a.T) if a_turned else a
-    size = max(1, min(torch.get_num_threads(), rows * depth * n // WORTH_A_THREAD))
-    run_team(size, lambda rank: _share(form, rank, size, a, a_turned, b, b_turned, out, add))
+    form = form_of(rows, depth, n, b_turned)
+    if a_turned and form != TILES:
+        a, a_turned = np.ascontiguousarray(a.T), False
+    size = team_size(rows, depth, n)
+    run_team(size, lambda rank: _multiply(Share(form, rank, size), a, a_turned, b, b_turned, out, add))
     return out
 
 
