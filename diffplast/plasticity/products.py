@@ -12,13 +12,13 @@ import numba
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from torch.autograd.function import once_differentiable
 
-from .jit import kernel, part
+from .jit import kernel
 from .threads import run_team
 
 # A line is a vector of so many bytes, in one register or several.
@@ -49,6 +49,10 @@ WORTH_A_THREAD = 2**19
 
 # Threads share out columns of so many numbers: a line of the smallest.
 COLUMNS = 16
+
+# Compiles what is large and called from loops; in its place each time it would take twice as long to compile.
+_part = njit(nogil=True, error_model="numpy")
+
 
 class _Builder:
     """What the intrinsics below share: how to work on a line of numbers at a place in an array."""
@@ -233,7 +237,7 @@ def _dots(typingctx, a, a_at, a_row, b, b_at, b_row, depth, out, out_at, out_row
     ), codegen  # fmt: skip
 
 
-@part
+@_part
 def _sweep_columns(a, b, out, add, low, high):
     """Columns low..high of out (+)= a b, for few rows of a: b is read once, in order."""
     rows, depth = a.shape
@@ -244,51 +248,40 @@ def _sweep_columns(a, b, out, add, low, high):
     for i in range(rows):
         for j in range(high - low):
             sums[i, j] = out[i, low + j] if add else 0
-    full = low + (high - low) // lanes * lanes
-    rest, last = high - full, high - lanes
     swept = depth // SWEEP_ROWS * SWEEP_ROWS
     for k in range(0, swept, SWEEP_ROWS):
-        for j in range(low, full, lanes):
-            _sweep(a, k, depth, rows, b, k * n + j, n, sums, j - low, width, 0, SWEEP_ROWS)
-        if rest > 0:
-            _sweep(a, k, depth, rows, b, k * n + last, n, sums, last - low, width, lanes - rest, SWEEP_ROWS)
+        for j in range(low, high, lanes):
+            at = min(j, high - lanes)  # the last line begins earlier, where it is not full
+            _sweep(a, k, depth, rows, b, k * n + at, n, sums, at - low, width, j - at, SWEEP_ROWS)
     for k in range(swept, depth):
-        for j in range(low, full, lanes):
-            _sweep(a, k, depth, rows, b, k * n + j, n, sums, j - low, width, 0, 1)
-        if rest > 0:
-            _sweep(a, k, depth, rows, b, k * n + last, n, sums, last - low, width, lanes - rest, 1)
+        for j in range(low, high, lanes):
+            at = min(j, high - lanes)
+            _sweep(a, k, depth, rows, b, k * n + at, n, sums, at - low, width, j - at, 1)
     for i in range(rows):
         for j in range(high - low):
             out[i, low + j] = sums[i, j]
 
 
-@part
+@_part
 def _dot_columns(a, b, out, add, low, high):
     """Columns low..high of out (+)= a b^T, for few rows of a: b is read once, in order."""
     rows, depth = a.shape
     n = out.shape[1]
-    j = low
-    while j < high:
-        if rows >= DOT_SQUARE and j + DOT_SQUARE <= high:
-            columns = DOT_SQUARE
-            squares = rows // DOT_SQUARE * DOT_SQUARE
-            for i in range(0, squares, DOT_SQUARE):
-                at, to = i * depth, i * n + j
-                _dots(a, at, depth, b, j * depth, depth, depth, out, to, n, add, DOT_SQUARE, DOT_SQUARE)
-            for i in range(squares, rows):
-                _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, DOT_SQUARE)
-        elif j + DOT_ROW <= high:
-            columns = DOT_ROW
-            for i in range(rows):
-                _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, DOT_ROW)
-        else:
-            columns = 1
-            for i in range(rows):
-                _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, 1)
-        j += columns
+    squares = rows // DOT_SQUARE * DOT_SQUARE
+    full = low + (high - low) // DOT_ROW * DOT_ROW
+    for j in range(low, full, DOT_ROW):
+        for i in range(0, squares, DOT_SQUARE):
+            for c in range(j, j + DOT_ROW, DOT_SQUARE):
+                at, to = c * depth, i * n + c
+                _dots(a, i * depth, depth, b, at, depth, depth, out, to, n, add, DOT_SQUARE, DOT_SQUARE)
+        for i in range(squares, rows):
+            _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, DOT_ROW)
+    for j in range(full, high):
+        for i in range(rows):
+            _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, 1)
 
 
-@part
+@_part
 def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
     """Rows low..high of out (+)= a b, of which a_turned and b_turned say that the transposed matrix is given."""
     n = out.shape[1]
@@ -315,7 +308,7 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
             for i in range(low, high, TILE_ROWS):
                 rows = min(TILE_ROWS, high - i)
                 at = begin * a_k + i * a_row
-                if rows < TILE_ROWS:
+                if rows < TILE_ROWS or n % width > 0:
                     for r in range(rows):
                         for k in range(length):
                             edge[r, k] = flat_a[at + r * a_row + k * a_k]
@@ -323,16 +316,17 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
                     columns, panel = min(width, n - j), (j - first) * length
                     if rows == TILE_ROWS and columns == width:
                         _tile(a, at, a_row, a_k, panels, panel, length, out, i * n + j, n, fresh)
-                        continue
-                    tile[:rows, :columns] = out[i : i + rows, j : j + columns]
-                    if rows < TILE_ROWS:
-                        _tile(edge, 0, DEPTH, 1, panels, panel, length, tile, 0, width, fresh)
                     else:
-                        _tile(a, at, a_row, a_k, panels, panel, length, tile, 0, width, fresh)
-                    out[i : i + rows, j : j + columns] = tile[:rows, :columns]
+                        for r in range(rows):
+                            for c in range(columns):
+                                tile[r, c] = out[i + r, j + c]
+                        _tile(edge, 0, DEPTH, 1, panels, panel, length, tile, 0, width, fresh)
+                        for r in range(rows):
+                            for c in range(columns):
+                                out[i + r, j + c] = tile[r, c]
 
 
-@part
+@_part
 def _pack(b, at, b_k, b_column, length, columns, width, panels, to):
     """The panel at `to` <- `columns` columns of b, and 0 beyond them."""
     for k in range(length):
@@ -353,7 +347,7 @@ class Share(NamedTuple):
     size: int
 
 
-@part
+@_part
 def part_of(share, shape):
     """The part of a result of this shape that a member computes: row_low, row_high, column_low, column_high."""
     rows, columns = shape
@@ -366,7 +360,7 @@ def part_of(share, shape):
     return 0, rows, low, columns if share.rank == share.size - 1 else high
 
 
-@part
+@_part
 def multiply(share, a, a_turned, b, b_turned, out, add):
     """A member's part of out = a b, or of out += a b; "turned" says that the transpose is given. For compiled loops."""
     row_low, row_high, column_low, column_high = part_of(share, out.shape)
