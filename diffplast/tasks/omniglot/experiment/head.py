@@ -209,9 +209,7 @@ def backward(
                 _add_outer(tested, asked[p, q] * features, given[p, q], by_product)
                 by_tested[p, q] = 0
                 _add_inner(product, given[p, q], ways, by_tested[p, q])
-            _through_product(
-                by_product, traces[shots], alpha, chunk * numbers, by_weight, by_alpha, by_trace
-            )
+            _through_product(by_product, traces[shots], alpha, chunk * numbers, by_weight, by_alpha, by_trace)
             for s in range(shots - 1, -1, -1):
                 x = presented[p, s] * features
                 by_eta[chunk] += _update_back(
