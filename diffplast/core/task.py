@@ -105,6 +105,9 @@ class Task(ABC, Generic[ExperimentModel]):
     """Kind of data set needed ("images", "omniglot"), or None."""
     further_tests: ClassVar[dict[str, int | None]] = {}
     """Splits that a trained network is evaluated on besides "test" -> how many episodes of each; None: as many."""
+    captured: ClassVar[frozenset[str]] = frozenset()
+    """Arms whose update a GPU replays as one recorded graph: their episodes are dataclasses of tensors, always of the
+    same shape, and their step asks the GPU for nothing."""
     Experiment: ClassVar[type[Strict]]
     """The paper's structure of the task: the same at every scale."""
     Settings: ClassVar[type[Settings]] = Settings

@@ -169,10 +169,11 @@ class Omniglot(Task[Experiment]):
         A drawing that is tested in several presentations counts once in the accuracy, as the share of right answers.
         """
         logits = network(episodes)
-        named = logits.detach().cpu().numpy().argmax(axis=-1)
-        asked, correct = episodes.asked.cpu().numpy().ravel(), (named == episodes.answer.cpu().numpy()).ravel()
-        right, times = np.bincount(asked, weights=correct), np.bincount(asked)
-        return Step(loss(logits, episodes.answer), {"accuracy": torch.from_numpy(right / times).float()})
+        correct = (logits.detach().argmax(dim=-1) == episodes.answer).float()
+        counted = torch.stack([correct.flatten(), torch.ones_like(correct).flatten()])
+        answers = correct.new_zeros(2, len(episodes.tested))
+        right, times = answers.index_add_(1, episodes.asked.flatten(), counted)  # whole numbers, in any order
+        return Step(loss(logits, episodes.answer), {"accuracy": right / times})
 
     def examples(self, network, untrained, generator):
         """Four held-out episodes: shown (4, S, side, side), label (4, S), tested (4, side, side), answer (4,),
