@@ -7,7 +7,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.plasticity import PlasticRollout
 from diffplast.tasks.maze.experiment import compiled, plain
 from diffplast.tasks.maze.experiment.course import Course, Episodes
@@ -41,8 +41,8 @@ class Experiment(Strict):
     bump_reward: Real
     inputs: Annotated[list[str], AfterValidator(_inputs)]
     neurons: Positive
-    init: Rate
-    eta: Rate
+    init: PositiveFloat
+    eta: PositiveFloat
     discount: Annotated[float, Field(ge=0, le=1)]
     value_weight: Weight
     concentration_penalty: Weight
