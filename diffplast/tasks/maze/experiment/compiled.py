@@ -282,7 +282,7 @@ def dense_backward(first, stride, states, weight, grad_states):
 
 @kernel
 def weight_gradient(low, high, states, grad_states, found):
-    """Rows low.. to high, multiples of 8, of found (width, width) <- sum over steps and episodes of x(t-1)^T delta(t)."""
+    """Rows low to high, multiples of 8, of found (width, width) <- sum over steps, episodes of x(t-1)^T delta(t)."""
     length, batch, width = states.shape
     for i in range(low, high, 8):
         j = 0
@@ -360,9 +360,7 @@ class _Loss(torch.autograd.Function):
 
 
 @lru_cache
-def _rules(
-    size: int, inputs: tuple[str, ...], goal_reward: float, bump_reward: float, *loss: float
-) -> Rules:
+def _rules(size: int, inputs: tuple[str, ...], goal_reward: float, bump_reward: float, *loss: float) -> Rules:
     maze, where = tables(size), columns(inputs)
     places = np.array([where[name].start if name in where else -1 for name in INPUTS])
     return Rules(maze.following, maze.views, maze.centre, places, *map(np.float32, (goal_reward, bump_reward, *loss)))
@@ -414,7 +412,7 @@ class _Run:
         self.loss = sum(self.notes.losses.tolist()) / batch
 
     def gradients(self, cotangent: float) -> tuple[Tensor | None, ...]:
-        """Gradients by the layer sense, weight, alpha, eta and the layer act, the layers' biases after their weights."""
+        """Compute those by sense and its bias, weight, alpha, eta, act and its bias."""
         slopes, states = self.notes.slopes * np.float32(cotangent), self.neurons.states
         grad_states = np.empty_like(states)
         output_gradients(slopes, self.layers.act, states, grad_states)

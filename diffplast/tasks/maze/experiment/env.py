@@ -22,7 +22,7 @@ class Tables(NamedTuple):
     """What there is to know of a maze of one size; cells are indices into the flattened walls.
 
     walls: bool (size, size). free: the cells that are no walls, int64. centre: the cell where an episode starts.
-    following: where each action leads to, int64 (cells, actions). views: the walls around each cell, float32 (cells, 9).
+    following, int64 (cells, actions): where each action leads to. views, float32 (cells, 9): the walls around each cell.
     """
 
     walls: np.ndarray

@@ -16,7 +16,7 @@ def step(experiment: Strict, agent: nn.Module, episodes: Episodes, backend: str 
     experiment: `task.Experiment`. agent: `task.Agent`, on any device. backend: of its recurrence, see `plastic_rnn`.
     """
     e, device = experiment, agent.weight.device
-    steps, batch = episodes.chance.shape
+    batch = len(episodes.goal)
     mazes = MazeEnv(batch, e.size, e.steps, e.goal_reward, e.bump_reward, e.inputs)
     observation, _ = mazes.reset(options={"goal": episodes.goal, "moved_to": episodes.moved_to})
     neurons = agent.start(batch, backend)

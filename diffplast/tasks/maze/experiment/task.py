@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import AfterValidator, Field
-from torch import Tensor, nn
+from torch import nn
 
 from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.plasticity import PlasticRollout
