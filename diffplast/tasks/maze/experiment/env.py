@@ -22,7 +22,7 @@ class Tables(NamedTuple):
     """What there is to know of a maze of one size; cells are indices into the flattened walls.
 
     walls: bool (size, size). free: the cells that are no walls, int64. centre: the cell where an episode starts.
-    following, int64 (cells, actions): where each action leads to. views, float32 (cells, 9): the walls around each cell.
+    following, int64 (cells, actions): where each action leads to. views, float32 (cells, 9): walls around each cell.
     """
 
     walls: np.ndarray
@@ -162,7 +162,7 @@ class MazeEnv(VectorEnv):
         goal, moved_to = given or draw(self.np_random, self.size, self.steps, self.num_envs)
         if mask is None:
             mask = np.ones(self.num_envs, dtype=bool)
-            self.goal, self._moved_to = goal.copy(), moved_to.copy()
+            self.goal, self._moved_to = goal, moved_to
             self.cell, self._time = np.zeros((2, self.num_envs), dtype=np.int64)
             self._observation = np.empty(self.observation_space.shape, dtype=np.float32)
         self._start(mask, goal, moved_to)
@@ -199,11 +199,11 @@ class MazeEnv(VectorEnv):
 
     def _start(self, mask: np.ndarray, goal: np.ndarray, moved_to: np.ndarray) -> None:
         """Put the mazes of a mask at the beginning of episodes with these goals and cells to be moved to."""
-        self.goal[mask], self._moved_to[:, mask] = goal[mask], moved_to[:, mask]
-        self.cell[mask], self._time[mask] = self._tables.centre, 0
-        observation = np.empty_like(self._observation)
-        self._observe(observation, 0, 0)
-        self._observation[mask] = observation[mask]
+        self.goal, self._moved_to = np.where(mask, goal, self.goal), np.where(mask, moved_to, self._moved_to)
+        self.cell, self._time = np.where(mask, self._tables.centre, self.cell), np.where(mask, 0, self._time)
+        started = np.empty_like(self._observation)
+        self._observe(started, 0, 0)
+        self._observation[mask] = started[mask]
 
     def _observe(self, observation: np.ndarray, reward: Any, action: Any) -> None:
         """Fill an observation of all mazes as they are now."""
