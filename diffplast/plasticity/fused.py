@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from . import kernels
+from . import forward, kernels
 from .function import resized
-from .threads import run_team
-from .vectors import LANES
+from .simd import LANES
+from .threads import Team, run_team
 
 # Updates between two checkpoints of the trace in the backward pass, and how many numbers the checkpoints may hold.
 SEGMENT, CHECKPOINT_NUMBERS = 6, 2**25
@@ -69,19 +69,21 @@ class FusedRecording:
         else:
             self.initial_trace = _padded(trace, 2, width)
             self._trace = self.initial_trace.clone()
-        self.clamped = None if clamped is None else clamped.contiguous()
-        # What the loops see of it: an empty array stands for none.
-        self._clamped = weight.new_empty(0, 0, 0, dtype=torch.bool) if clamped is None else self.clamped
-        self._room(capacity)
+        self.clamped = clamped is not None
+        # What the loops see of it: an empty array stands for none. Neurons of the padding are clamped.
+        self._clamped = weight.new_empty(0, 0, 0, dtype=torch.uint8)
+        if clamped is not None:
+            self._clamped = pad(clamped.to(torch.uint8), (0, width - self.n), value=1).contiguous()
+        self._sums = weight.new_empty(batch, width)
+        self._allocate(capacity)
 
-    def _room(self, capacity):
+    def _allocate(self, capacity):
         batch = self._states.shape[1]
-        self.product = torch.ones(capacity, batch, dtype=torch.uint8)
-        self.count = torch.ones(capacity, batch, dtype=torch.int64)
-        self._loops_see = _arrays(
-            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
-            self._trace,
-        )  # fmt: skip
+        self._has_free = torch.ones(capacity, batch, dtype=torch.uint8)
+        self._repeats = torch.ones(capacity, batch, dtype=torch.int64)
+        self._steps = forward.Steps(*_arrays(self._has_free, self._repeats))
+        tensors = self._states, self._clamped, self._trace, self._sums, self.weight, self.alpha
+        self.episodes = forward.Episodes(*_arrays(*tensors), self.eta, self.oja)
 
     @property
     def states(self):
@@ -96,30 +98,27 @@ class FusedRecording:
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
         self._states = resized(self._states, capacity + 1)
-        self._room(capacity)
+        self._allocate(capacity)
 
     def step(self, t, inputs):
         """Step t, of free neurons: inputs (B, N) -> x (B, N)."""
-        states = self._loops_see[0]
+        states = self.episodes.states
         states[t + 1, :, : self.n] = inputs.numpy()
         self.run(t, t + 1)
         return torch.from_numpy(states[t + 1, :, : self.n].copy())
 
     def run(self, start, stop, finish=False):
         """Steps start..stop, whose inputs lie in `states`. The trace lacks the last one's update unless `finish`."""
-        states, clamped, product, count, weight, alpha, trace = self._loops_see
-        if start == 0 and self.clamped is not None:
-            kernels.find_events(states, clamped, not self.oja, product, count)
-        teams, size = _teams(states.shape[1], self.width, stop - start + finish)
+        episodes = self.episodes
+        if start == 0 and self.clamped:
+            forward.merge_equal_steps(episodes.states, episodes.clamped, not self.oja, self._steps)
+        teams, size = _teams(episodes.states.shape[1], self.width, stop - start + finish)
         counters = np.zeros((teams, 1), np.int64)
-        partial = np.empty((teams, size, self.width), states.dtype)
 
         def member(rank):
             team, rank = divmod(rank, size)
-            kernels.forward(
-                team, teams, size, rank, counters[team], start, stop, finish, states, clamped,
-                product, count, weight, alpha, self.eta, self.oja, trace, partial[team],
-            )  # fmt: skip
+            team = Team(team, teams, size, rank, counters[team])
+            forward.forward(episodes, self._steps, start, stop, finish, team)
 
         run_team(teams * size, member)
 
@@ -128,7 +127,7 @@ class FusedRecording:
         length, batch, width = self._states.shape
         n = self.n
         teams, size = _teams(batch, width, length)
-        updates = int(torch.count_nonzero(self.count, 0).max())
+        updates = int(torch.count_nonzero(self._repeats, 0).max())
         most = max(SEGMENT, updates * width * width // CHECKPOINT_NUMBERS)
         segments = 2 + updates // (most - kernels.MAX_PENDING + 1)
         grad_states = self._states.new_zeros(length, batch, width)
@@ -150,12 +149,12 @@ class FusedRecording:
         checkpoints = scratch("checkpoints", teams, segments, width, width)
         row_sums = scratch("row_sums", teams, kernels.MAX_PENDING + 1, width)
         column_sums = scratch("column_sums", teams, size, kernels.MAX_PENDING, 2, width)
-        deltas = grad_states[1:] if self.clamped is None else scratch("deltas", length - 1, batch, width)
+        deltas = grad_states[1:] if not self.clamped else scratch("deltas", length - 1, batch, width)
         grad_alpha = grad_states.new_empty(width, width)
         grad_eta = torch.zeros(batch, dtype=torch.float64)
         counters = np.zeros((teams, 1), np.int64)
         states, clamped, product, count, weight, alpha, trace = _arrays(
-            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
+            self._states, self._clamped, self._has_free, self._repeats, self.weight, self.alpha,
             self.initial_trace,
         )  # fmt: skip
         shared = _arrays(deltas, grad_eta)
@@ -179,10 +178,10 @@ class FusedRecording:
 
         run_team(teams * size, member)
         run_team(teams * size, alpha_member)
-        if self.clamped is None:
+        if not self.clamped:
             grad_weight = self.states[:-1].flatten(0, 1).T @ deltas[..., :n].flatten(0, 1)
         else:
-            chosen = self.product.bool()
+            chosen = self._has_free.bool()
             grad_weight = self.states[:-1][chosen].T @ deltas[chosen][:, :n]
         grad_states = grad_states[..., :n]
         return (

@@ -24,9 +24,7 @@ _kernel = njit(nogil=True, cache=True, error_model="numpy")
 # Loops over one row. Sums may be reordered; NaN and infinity keep their meaning.
 _row = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
-_yield_processor = types.ExternalFunction(
-    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
-)
+_yield_processor = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
 
 
 @intrinsic
@@ -285,72 +283,6 @@ def _product_back(back, g, h, x, delta, at, weight, alpha):
     return times_plus(delta, times_plus(a, h, load(weight, at)), back), times_plus(times(x, delta), a, g)
 
 
-@_kernel
-def forward(
-    first, stride, size, rank, counter, start, stop, finish,
-    states, clamped, product, count, weight, alpha, eta, oja, trace, partial,
-):  # fmt: skip
-    """Run steps start..stop of episodes first, first + stride, ... as member `rank` of a team of `size`.
-
-    states (T+1, B, N): row t+1 holds the input of step t and receives its output. product, count (T, B): whether the
-    step has a free neuron, and of how many equal steps its update stands for (0: part of an earlier one).
-    trace (B, N, N) is updated in place; it lacks the last step's update unless `finish`. partial (size, N): scratch.
-    """
-    batch, n = states.shape[1:]
-    low, high = _members_rows(n, rank, size)
-    decay = np.empty((MAX_PENDING, n), states.dtype)
-    scale = np.empty((MAX_PENDING, n), states.dtype)
-    post_at = np.empty(MAX_PENDING, np.int64)
-    one = states.dtype.type(1)
-    arrived = 0
-    for b in range(first, batch, stride):
-        post_at[0] = (start * batch + b) * n
-        if start == 0:  # nothing to update yet; a product comes with an update, so here is one that does nothing
-            _fill(decay[0], one)
-            _fill(scale[0], states.dtype.type(0))
-        else:
-            _set(scale[0], _set_update(decay[0], states[start, b], eta, 1, oja), states[start - 1, b])
-        pending = 1
-        for t in range(start, stop + 1):
-            last = t == stop
-            multiply = not last and product[t, b] > 0
-            push = not last and count[t, b] > 0
-            if multiply or (push and pending == MAX_PENDING) or (last and finish and pending > 0):
-                sums = partial[rank]
-                _fill(sums, states.dtype.type(0))
-                for i in range(low, high, ROWS):
-                    for k in range(pending - 1 if multiply else pending):
-                        _update_rows(n, i, trace, b * n * n, k, decay, scale, states, post_at[k])
-                    if multiply:
-                        _update_multiply_rows(
-                            n, i, trace, b * n * n, pending - 1, decay, scale, states, post_at[pending - 1],
-                            (t * batch + b) * n, weight, alpha, partial, rank * n,
-                        )  # fmt: skip
-                pending = 0
-                if multiply:
-                    arrived = _barrier(counter, size, arrived)
-                    if rank == 0:
-                        for other in range(1, size):
-                            _add(sums, one, partial[other])
-                        _activate(states[t + 1, b], sums, clamped, t, b)
-                    arrived = _barrier(counter, size, arrived)
-            if push:
-                repeats = count[t, b]
-                _set(scale[pending], _set_update(decay[pending], states[t + 1, b], eta, repeats, oja), states[t, b])
-                post_at[pending] = ((t + 1) * batch + b) * n
-                pending += 1
-
-
-@_part
-def _activate(x, total, clamped, t, b):
-    if clamped.shape[0] == 0:
-        _tanh_row(x, total)
-        return
-    for j in range(clamped.shape[2]):
-        if not clamped[t, b, j]:
-            x[j] = _tanh(total[j] + x[j])
-
-
 @_part
 def _plan(product, count, b, most, update_step, pass_step, pass_end, segment_pass, segment_begin):
     """List the updates of an episode, the passes over the trace and the segments of about `most` updates.
@@ -429,9 +361,7 @@ def backward(
     zero, one = states.dtype.type(0), states.dtype.type(1)
     arrived = 0
     for b in range(first, batch, stride):
-        passes, segments = _plan(
-            product, count, b, most, update_step, pass_step, pass_end, segment_pass, segment_begin
-        )
+        passes, segments = _plan(product, count, b, most, update_step, pass_step, pass_end, segment_pass, segment_begin)
         _set_updates(states, count, b, eta, oja, update_step, pass_end[passes - 1], decay, scale, pre_at, post_at)
         grad_number = b if grad_trace.shape[0] == batch else 0
         for i in range(low, high, ROWS):
@@ -538,9 +468,7 @@ def alpha_gradient(rank, size, states, product, count, eta, oja, trace, deltas, 
     decay = np.empty((steps + 1, n), states.dtype)
     scale = np.empty((steps + 1, n), states.dtype)
     for b in range(batch):
-        passes, _ = _plan(
-            product, count, b, steps + 1, update_step, pass_step, pass_end, segment_pass, segment_begin
-        )
+        passes, _ = _plan(product, count, b, steps + 1, update_step, pass_step, pass_end, segment_pass, segment_begin)
         _set_updates(states, count, b, eta, oja, update_step, pass_end[passes - 1], decay, scale, pre_at, post_at)
         for j in range(0, n, LANES):
             for i in range(low, high, ROWS):
@@ -581,34 +509,3 @@ def _alpha_rows(n, i, j, b, trace, decay, scale, states, post_at, passes, pass_e
     store(grad_alpha, at + n, sum1)
     store(grad_alpha, at + 2 * n, sum2)
     store(grad_alpha, at + 3 * n, sum3)
-
-
-@_kernel
-def find_events(states, clamped, merge, product, count):
-    """Fill product and count (T, B), see `forward`, from which neurons are clamped and which inputs are equal.
-
-    `merge`: steps whose state before and after is the same clamped pattern become one update.
-    """
-    steps, batch, n = clamped.shape
-    for b in range(batch):
-        head, equal = 0, 0  # `equal`: for how many steps the same pattern has been clamped
-        for t in range(steps):
-            free = 0
-            for j in range(n):
-                free += 1 - clamped[t, b, j]
-            product[t, b] = free > 0
-            same = merge and free == 0
-            if same and equal > 0:
-                for j in range(n):
-                    if states[t + 1, b, j] != states[t, b, j]:
-                        same = False
-                        break
-                equal = equal + 1 if same else 1
-            else:
-                equal = 1 if same else 0
-            if equal > 2:
-                count[t, b] = 0
-                count[head, b] += 1
-            else:
-                count[t, b] = 1
-                head = t
