@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from diffplast.core.task import Strict
+from diffplast.plasticity import forward
 from diffplast.plasticity.fused import FusedRecording
 from diffplast.plasticity.jit import kernel, part
-from diffplast.plasticity.kernels import forward
 from diffplast.plasticity.simd import LANES, exp32, fma, fma_rows, load, log32, spread, store, store_totals, tanh, zeros
 from diffplast.plasticity.threads import run_team
 from diffplast.tasks.maze.experiment.course import Course, Episodes
@@ -63,25 +63,8 @@ class Layers(NamedTuple):
     act_bias: np.ndarray
 
 
-class Neurons(NamedTuple):
-    """The recurrence. states (T + 1, B, width)"""
-
-    states: np.ndarray
-    weight: np.ndarray
-    alpha: np.ndarray
-    eta: float
-    trace: np.ndarray
-    clamped: np.ndarray
-    product: np.ndarray
-    count: np.ndarray
-    counter: np.ndarray
-    partial: np.ndarray
-
-
-_NO_TRACE = (
-    np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.uint8), np.empty((0, 0), np.uint8),
-    np.empty((0, 0), np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32),
-)  # fmt: skip
+# Of a network without plasticity.
+_NO_CLAMPS, _NO_TRACE, _NO_MATRIX = np.empty((0, 0, 0), np.uint8), *(np.empty((0,) * d, np.float32) for d in (3, 2))
 
 
 class Notes(NamedTuple):
@@ -190,14 +173,11 @@ def _slopes(rules, course, slopes, b, log_chosen):
 @part
 def _advance(neurons, t, b):
     """states[t + 1, b], which holds the input of step t, becomes its output."""
-    batch, width = neurons.states.shape[1:]
     if neurons.alpha.shape[0] > 0:
-        forward(
-            b, batch, 1, 0, neurons.counter, t, t + 1, False, neurons.states, neurons.clamped, neurons.product,
-            neurons.count, neurons.weight, neurons.alpha, neurons.eta, True, neurons.trace, neurons.partial,
-        )  # fmt: skip
+        forward.forward_step(neurons, b, t)
         return
     states, weight = neurons.states, neurons.weight
+    batch, width = states.shape[1:]
     before, after = (t * batch + b) * width, ((t + 1) * batch + b) * width
     for i in range(0, width, 8):
         x = spread(states, before + i, 8)
@@ -383,16 +363,11 @@ class _Run:
             weight = np.zeros((width, width), np.float32)
             weight[:n, :n] = agent.weight.detach().numpy()
             states = np.zeros((steps + 1, batch, width), np.float32)
-            none = np.empty((0, 0), np.float32)
-            self.neurons = Neurons(states, weight, none, 0.0, *_NO_TRACE)
+            self.neurons = forward.Episodes(states, _NO_CLAMPS, _NO_TRACE, _NO_MATRIX, weight, _NO_MATRIX, 0.0, True)
         else:
             alpha = agent.alpha.expand_as(agent.weight)
             self.recording = FusedRecording(steps, agent.weight, alpha, agent.eta, "oja", torch.zeros(batch, n), None)
-            states, clamped, product, count, weight, alpha, trace = self.recording._loops_see
-            self.neurons = Neurons(
-                states, weight, alpha, self.recording.eta, trace, clamped, product, count,
-                np.zeros(1, np.int64), np.empty((1, states.shape[2]), np.float32),
-            )  # fmt: skip
+            self.neurons = self.recording.episodes
         self.n = n
         self.course = Course(
             np.empty((steps, batch), np.int64), np.empty((steps, batch), np.float32),
