@@ -40,13 +40,15 @@ VIEW = INPUTS["view"]
 
 
 class Rules(NamedTuple):
-    """The maze and the loss. following, views, centre: see `env.Tables`. places int64 (5,): the column of each of
-    INPUTS in an observation, or -1."""
+    """The maze and the loss.
+
+    following, views and centre: as in `env.Tables`. places: the first column of each of INPUTS, or -1.
+    """
 
     following: np.ndarray
     views: np.ndarray
     centre: int
-    places: np.ndarray
+    places: tuple[int, ...]
     goal_reward: np.float32
     bump_reward: np.float32
     discount: np.float32
@@ -79,7 +81,9 @@ class Notes(NamedTuple):
 def _packed(matrix, rows, width):
     """A matrix of float32 with zeros added, as many rows and columns as said."""
     packed = np.zeros((rows, width), np.float32)
-    packed[: matrix.shape[0], : matrix.shape[1]] = matrix
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            packed[i, j] = matrix[i, j]
     return packed
 
 
@@ -226,7 +230,8 @@ def output_gradients(slopes, act, states, grad_states):
     steps, batch, outputs = slopes.shape
     width = states.shape[2]
     act = _packed(act, outputs, width)
-    grad_states[0] = np.float32(0)
+    for at in range(0, batch * width, LANES):
+        store(grad_states, at, width, zeros(act, 1, 1))
     for at in range(steps * batch):
         for j in range(0, width, LANES):
             total = fma_rows(spread(slopes, at * outputs, 5), load(act, j, width, 5, 1), zeros(act, 1, 1))
@@ -262,23 +267,26 @@ def dense_backward(first, stride, states, weight, grad_states):
 
 @kernel
 def weight_gradient(low, high, states, grad_states, found):
-    """Rows low to high, multiples of 8, of found (width, width) <- sum over steps, episodes of x(t-1)^T delta(t)."""
+    """Rows low to high, multiples of 8, of found (N, N) <- sum over steps and episodes of x(t-1)^T delta(t)."""
     length, batch, width = states.shape
+    ends = (length - 1) * batch * width
+    rows = np.empty((8, width), np.float32)
     for i in range(low, high, 8):
-        j = 0
-        while j + 2 * LANES <= width:
-            totals = zeros(found, 8, 2)
-            for at in range(0, (length - 1) * batch * width, width):
+        for j in range(0, width - LANES, 2 * LANES):
+            totals = zeros(rows, 8, 2)
+            for at in range(0, ends, width):
                 delta = load(grad_states, at + batch * width + j, width, 1, 2)
                 totals = fma(spread(states, at + i, 8), delta, totals)
-            store(found, i * width + j, width, totals)
-            j += 2 * LANES
-        if j < width:
-            totals = zeros(found, 8, 1)
-            for at in range(0, (length - 1) * batch * width, width):
+            store(rows, j, width, totals)
+        if width % (2 * LANES) > 0:
+            j, totals = width - LANES, zeros(rows, 8, 1)
+            for at in range(0, ends, width):
                 delta = load(grad_states, at + batch * width + j, width, 1, 1)
                 totals = fma(spread(states, at + i, 8), delta, totals)
-            store(found, i * width + j, width, totals)
+            store(rows, j, width, totals)
+        for row in range(min(8, found.shape[0] - i)):
+            for j in range(found.shape[1]):
+                found[i + row, j] = rows[row, j]
 
 
 @kernel
@@ -289,7 +297,8 @@ def layer_gradients(observations, slopes, states, grad_states, found):
     sense = np.empty((inputs + 1, LANES), np.float32)
     act = np.empty((outputs, LANES), np.float32)
     for j in range(0, width, LANES):
-        sense[:] = np.float32(0)
+        for k in range(inputs):
+            store(sense, k * LANES, LANES, zeros(act, 1, 1))
         totals, bias = zeros(act, 5, 1), zeros(act, 1, 1)
         for at in range(steps * batch):
             later = (at + batch) * width + j
@@ -342,7 +351,7 @@ class _Loss(torch.autograd.Function):
 @lru_cache
 def _rules(size: int, inputs: tuple[str, ...], goal_reward: float, bump_reward: float, *loss: float) -> Rules:
     maze, where = tables(size), columns(inputs)
-    places = np.array([where[name].start if name in where else -1 for name in INPUTS])
+    places = tuple(where[name].start if name in where else -1 for name in INPUTS)
     return Rules(maze.following, maze.views, maze.centre, places, *map(np.float32, (goal_reward, bump_reward, *loss)))
 
 
@@ -393,8 +402,8 @@ class _Run:
         output_gradients(slopes, self.layers.act, states, grad_states)
         n = self.n
         if self.recording is None:
-            weight = np.empty_like(self.neurons.weight)
-            threads, blocks = self.threads, len(weight) // 8
+            weight = np.empty((n, n), np.float32)
+            threads, blocks = self.threads, states.shape[2] // 8
 
             def member(rank):
                 dense_backward(rank, threads, states, self.neurons.weight, grad_states)
@@ -405,7 +414,7 @@ class _Run:
 
             run_team(threads, member)
             run_team(threads, weight_member)
-            by_weight, alpha, eta = torch.from_numpy(weight[:n, :n]), None, None
+            by_weight, alpha, eta = torch.from_numpy(weight), None, None
         else:
             given = torch.from_numpy(grad_states[1:, :, :n])
             inputs, by_weight, alpha, eta, _, _ = self.recording.gradients(given, None, None, False)
