@@ -103,6 +103,9 @@ class Task(ABC, Generic[ExperimentModel]):
     """Every metric of `step`; the first one is the metric that claims are made of."""
     dataset: ClassVar[str | None] = None
     """Kind of data set needed ("images", "omniglot"), or None."""
+    captured: ClassVar[frozenset[str]] = frozenset()
+    """Arms whose update a GPU replays as one recorded graph: their episodes are dataclasses of tensors, always of the
+    same shape, and their step asks the GPU for nothing."""
     Experiment: ClassVar[type[Strict]]
     """The paper's structure of the task: the same at every scale."""
     Settings: ClassVar[type[Settings]] = Settings
