@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import best_and_median, environment, interleaved, table
-from diffplast import tasks
-from diffplast.core import params
+from diffplast.core import params, registry
 from diffplast.core.checkpoint import Checkpoint
 from diffplast.core.training import State
 
@@ -23,7 +22,7 @@ LARGEST = {"binary": "plastic", "binary_small": "lstm", "images": "plastic", "ma
 def state(name, arm, checked):
     """The state of a run of task `name` after one update with gradients at random."""
     block = getattr(checked, name)
-    state = State(tasks.load(name)(block.experiment, block.laptop, arm, torch.device("cpu")), 0)
+    state = State(registry.load(name)(block.experiment, block.laptop, arm, torch.device("cpu")), 0)
     for parameter in state.network.parameters():
         parameter.grad = torch.randn_like(parameter)
     state.optimizer.step()

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import torch
 
-import diffplast.completion
-import diffplast.tasks.maze
+import diffplast.tasks.completion
+import diffplast.tasks.maze.experiment.task
 from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
-from diffplast import data, published, tasks
-from diffplast.completion import Presentation
-from diffplast.core import machine, params, seeds
+from diffplast import data
+from diffplast.core import machine, params, registry, seeds
 from diffplast.core.training import new_network
 from diffplast.plasticity import PlasticRollout, plastic_rnn
+from diffplast.report import published
+from diffplast.tasks.completion import Presentation
 
 # Task -> ways to train it: (backend of the recurrence, batch, changed settings).
 WAYS = {
@@ -48,7 +49,7 @@ def opened(name, folder, arm="plastic", scale="laptop", times=None, device="cpu"
     """
     checked = params.load(name)
     torch.set_num_threads(checked.threads)
-    block, kind = getattr(checked, name), tasks.load(name)
+    block, kind = getattr(checked, name), registry.load(name)
     experiment = block.experiment if times is None else block.experiment.model_copy(update={"times": times})
     arrays = None if kind.dataset is None else data.load(Path(folder) / f"{kind.dataset}.npz")
     return kind(experiment, getattr(block, scale).model_copy(update=settings), arm, torch.device(device), arrays)
@@ -61,7 +62,7 @@ def training(name, backend, batch, changed, folder, device="cpu"):
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def update():
-        diffplast.completion.plastic_rnn = functools.partial(plastic_rnn, backend=backend)
+        diffplast.tasks.completion.plastic_rnn = functools.partial(plastic_rnn, backend=backend)
         diffplast.tasks.maze.PlasticRollout = functools.partial(PlasticRollout, backend=backend)
         step = task.step(network, task.episodes("train", generator, batch))
         optimizer.zero_grad(set_to_none=True)

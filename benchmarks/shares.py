@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 from benchmarks.episodes import opened, prepare
 from benchmarks.timing import environment, table
-from diffplast import maze_env
 from diffplast.core import params, training
 from diffplast.core.checkpoint import Checkpoint
 from diffplast.plasticity.fused import FusedRecording
+from diffplast.tasks.maze.experiment import env as maze_env
 
 TASKS = ("binary", "images", "maze", "omniglot")
 

@@ -6,6 +6,6 @@ import os
 # the compiled loops run on meanwhile, which takes up to a third of an episode. Shorter spins are as good for torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
+from diffplast.core.errors import UserError
 
-class UserError(ValueError):
-    """What the user can mend: the message says what is wrong, where, and what to do."""
+__all__ = ["UserError"]

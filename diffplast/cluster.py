@@ -31,7 +31,7 @@ from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from tqdm import tqdm
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 
 TOPIC = "diffplast"  # of the events in which workers tell how far they are
 LIBRARIES = ("torch", "numpy", "numba", "dvc")  # of another release, they would give other bits, or another dvc.lock
@@ -56,14 +56,16 @@ def remote(repo: Repo) -> Config:
 
 def folders_of_runs() -> list[Path]:
     """Where the stages of single runs write: the folders of all runs of params.yaml. Raises ParamsError."""
-    from diffplast import tasks  # with the next lines, it imports torch: seconds that a worker's stage would lose
-    from diffplast.core import params
+    from diffplast.core import (
+        params,
+        registry,  # with these lines, it imports torch: seconds a worker would lose
+    )
     from diffplast.core.runs import Run
 
     checked = params.load()
     runs = [
         Run(name, checked.scale, arm, seed)
-        for name in tasks.names()
+        for name in registry.names()
         for arm in getattr(checked, name).arms
         for seed in getattr(checked, name).seeds
     ]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffplast import tasks
-from diffplast.core import params
+from diffplast.core import params, registry
+from diffplast.core.task import Task
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,11 +34,11 @@ def small_data(kind: str | None) -> dict[str, np.ndarray] | None:
     return None
 
 
-def small_task(name: str, arm: str, **settings) -> tasks.Task:
+def small_task(name: str, arm: str, **settings) -> Task:
     """A task at `smoke` settings, with its experiment made small and `settings` changed."""
     torch.set_num_threads(1)  # the small networks of tests only lose by sharing their work
     block = getattr(params.load(name, ROOT / "params.yaml"), name)
-    kind = tasks.load(name)
+    kind = registry.load(name)
     experiment = block.experiment.model_copy(update=SMALL.get(name, {}))
     settings = block.smoke.model_copy(update=SETTINGS.get(name, {}) | settings)
     return kind(experiment, settings, arm, torch.device("cpu"), small_data(kind.dataset))
@@ -47,7 +47,7 @@ def small_task(name: str, arm: str, **settings) -> tasks.Task:
 def pytest_generate_tests(metafunc):
     """Run every test that asks for `task_arm` for every arm of every task: found, not listed."""
     if "task_arm" in metafunc.fixturenames:
-        pairs = [(name, arm) for name in tasks.names() for arm in tasks.load(name).arms]
+        pairs = [(name, arm) for name in registry.names() for arm in registry.load(name).arms]
         metafunc.parametrize("task_arm", pairs, ids=["-".join(pair) for pair in pairs])
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffplast import results, tasks
-from diffplast.core import params
+from diffplast.core import params, registry
 from diffplast.core.runs import Run, write_json
-from diffplast.maze_env import MOVES, maze_walls
+from diffplast.report import results
+from diffplast.tasks.maze.experiment.env import MOVES, maze_walls
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,7 +62,7 @@ class Tree:
 
     def write(self, run: Run) -> None:
         """All files of one run."""
-        kind, block = tasks.load(run.task), getattr(self.checked, run.task)
+        kind, block = registry.load(run.task), getattr(self.checked, run.task)
         cap = getattr(block, self.scale).for_arm("episodes", run.arm)
         rng = np.random.default_rng([run.seed, *run.arm.encode(), *run.task.encode()])
         start, end, half = COURSES[run.task][run.arm]
@@ -151,7 +151,7 @@ class Tree:
 
     def set_values(self, task: str, arm: str, *values: float) -> None:
         """Set the metric on held-out episodes of all seeds of an arm."""
-        metric = tasks.load(task).primary_metric()
+        metric = registry.load(task).primary_metric()
         for run, value in zip(self.runs(task, arm), values, strict=True):
             self.change(run, **{metric: value})
 
@@ -163,7 +163,7 @@ class Tree:
 
     def set_curve(self, run: Run, points: dict[int, float]) -> None:
         """Replace the training curve of a run: episode -> value of the metric."""
-        metric = tasks.load(run.task).primary_metric()
+        metric = registry.load(run.task).primary_metric()
         frame = pd.DataFrame({"episode": list(points), "metric": metric, "value": list(points.values())})
         frame.to_csv(self.folder / run.results / "curve.csv", index=False)
         self.change(run, train_episodes=max(points))

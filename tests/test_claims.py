@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffplast import claims, published, statistics, summary
-from diffplast.claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
 from diffplast.core import params
+from diffplast.report import claims, numbers, published, statistics
+from diffplast.report.claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
 
 from .made_up import ROOT, Tree
 
@@ -104,7 +104,7 @@ def test_small_plastic(make_tree, episodes, curves, verdict, words):
     found = finding(tree, "binary_small", "plastic network solves")
     assert found.verdict == verdict
     assert words in found.ours
-    unseen = summary.spread("wrong_bits", tree.read("binary_small").values("plastic"))
+    unseen = numbers.spread("wrong_bits", tree.read("binary_small").values("plastic"))
     assert found.ours.endswith(f"; {unseen} on unseen episodes")
 
 
@@ -231,7 +231,7 @@ def test_images_nonplastic_is_open_within_the_error_of_the_test_images(make_tree
         tree.change(run, squared_error_sem=error)
     found = finding(tree, "images", "fails")
     assert (found.verdict, "at most 48.0 ± " in found.ours) == (verdict, True)
-    assert found.why == ("" if verdict == REPRODUCED else f"nearer to 50{summary.NBSP}% than the test images can tell")
+    assert found.why == ("" if verdict == REPRODUCED else f"nearer to 50{numbers.NBSP}% than the test images can tell")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_omniglot_accuracy(make_tree, data, episodes, values, verdict):
     curves = [pd.read_csv(run.results / "curve.csv") for run in tree.runs("omniglot", "plastic")]
     seen = np.median([curve[curve["metric"] == "accuracy"]["value"].iloc[-1] for curve in curves])
     assert f" on {data}, each ± " in found.ours
-    assert f"{summary.show('accuracy', seen)} on the characters of training" in found.ours
+    assert f"{numbers.show('accuracy', seen)} on the characters of training" in found.ours
 
 
 @pytest.mark.parametrize(
@@ -330,10 +330,10 @@ def test_claims_follow_the_files(make_tree):
 
 
 def test_every_claim_is_about_a_task_and_arms_that_exist():
-    from diffplast import tasks
+    from diffplast.core import registry
 
     for name, entries in claims.CLAIMS.items():
-        assert all(set(entry.arms) <= set(tasks.load(name).arms) for entry in entries)
+        assert all(set(entry.arms) <= set(registry.load(name).arms) for entry in entries)
     assert set(claims.CLAIMS) <= set(params.read(ROOT / "params.yaml"))
 
 
@@ -345,11 +345,11 @@ def test_markdown_is_one_table(make_tree):
 
 
 def test_summaries():
-    assert summary.spread("wrong_bits", [0.0123]) == "1.2\N{NO-BREAK SPACE}% (1 seed)"
-    assert summary.spread("reward", [100, 200]) == "150 (100–200; 2 seeds)"
-    assert summary.spread("reward", [1, 2, 3, 4, 100]) == "3 (2–4; 5 seeds)"
-    assert summary.spread("reward", []) == "no finished run"
-    assert [summary.number(value) for value in (0.01234, 1.26, 12.34, 999.4, 999.7, 123456.7, 3e-5, np.nan)] == [
+    assert numbers.spread("wrong_bits", [0.0123]) == "1.2\N{NO-BREAK SPACE}% (1 seed)"
+    assert numbers.spread("reward", [100, 200]) == "150 (100–200; 2 seeds)"
+    assert numbers.spread("reward", [1, 2, 3, 4, 100]) == "3 (2–4; 5 seeds)"
+    assert numbers.spread("reward", []) == "no finished run"
+    assert [numbers.number(value) for value in (0.01234, 1.26, 12.34, 999.4, 999.7, 123456.7, 3e-5, np.nan)] == [
         "0.012", "1.3", "12.3", "999", "1,000", "123,457", "3e-05", "nan",
     ]
     assert statistics.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data import DATA_SETS, DataError, load, prepare, preparer
 from diffplast.data.formats import decode, digest, encode, normalise, write
 

@@ -199,7 +199,7 @@ def cut(path):
 
 
 def web_page(path):
-    path.write_text("<!DOCTYPE html><title>Please log in</title>")
+    path.write_bytes(b"<!DOCTYPE html><title>Please log in</title>")
 
 
 def not_a_tar(path):

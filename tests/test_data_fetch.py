@@ -254,7 +254,7 @@ def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     archive = f"{{mirror: '{server.place().address}', sha256: {CHECKSUM.removeprefix('sha256:')}}}"
     shutil.copy(ROOT / "params.yaml", tmp_path)
     params.assign(["datasets.images=cifar10", f"data.images.cifar10.archive={archive}"], tmp_path / "params.yaml")
-    command = [sys.executable, ROOT / "stages" / "download.py", "images", "smoke"]
+    command = [sys.executable, ROOT / "stages" / "prepare.py", "images", "smoke"]
     # A process in the background may have inherited that Ctrl-C is ignored.
     heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
@@ -265,9 +265,9 @@ def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     process.send_signal(how)
     said = process.communicate()[1]
     assert process.returncode == code and "Traceback" not in said
-    assert ("goes on where it stopped" in said) == (how == signal.SIGINT)
+    assert ("resumes where it stopped" in said) == (how == signal.SIGINT)
     assert partial.stat().st_size == HALF and name_of(server.place()) not in files(folder)
-    assert not (tmp_path / "data").exists()
+    assert not list(tmp_path.rglob("data.npz*"))
 
     path, _ = get(server.place())
     assert path.read_bytes() == BODY and files(folder) == [path.name]

@@ -234,7 +234,7 @@ def test_wrong_characters_are_listed(files, message, tmp_path):
 def run_stage(folder, kind, *assignments):
     shutil.copy(ROOT / "params.yaml", folder)
     params.assign(list(assignments), folder / "params.yaml")
-    command = [sys.executable, ROOT / "stages" / "download.py", kind, "smoke"]
+    command = [sys.executable, ROOT / "stages" / "prepare.py", kind, "smoke"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}  # an installed package may be that of another folder
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -246,8 +246,8 @@ def test_the_stage_prepares_what_params_choose(tmp_path):
     chosen += ["data.omniglot.folder.final_classes=5"]
     result = run_stage(tmp_path, "omniglot", *chosen)
     assert result.returncode == 0, result.stderr
-    assert len(load(tmp_path / "data" / "smoke" / "omniglot.npz", "omniglot")["drawings"]) == 18
-    said = YAML(typ="safe").load((tmp_path / "data" / "smoke" / "omniglot.json").read_text())
+    assert len(load(tmp_path / "data" / "smoke" / "omniglot" / "data.npz", "omniglot")["drawings"]) == 18
+    said = YAML(typ="safe").load((tmp_path / "data" / "smoke" / "omniglot" / "source.json").read_text(encoding="utf-8"))
     assert (said["name"], said["options"]["path"]) == ("folder", str(path))
 
 
@@ -256,7 +256,7 @@ def test_the_stage_says_that_no_folder_is_given(kind, tmp_path):
     result = run_stage(tmp_path, kind, f"datasets.{kind}=folder")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert f"datasets.{kind} is folder, but data.{kind}.folder.path is null. Set it to a directory" in result.stderr
-    assert not (tmp_path / "data").exists()
+    assert not list(tmp_path.rglob("data.npz*"))
 
 
 def test_the_stage_says_what_is_wrong_with_an_option(tmp_path):
@@ -268,8 +268,8 @@ def test_the_stage_says_what_is_wrong_with_an_option(tmp_path):
 def test_the_stage_does_not_hide_a_fault_of_the_program(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["download", "images", "smoke"])
+    monkeypatch.setattr(sys, "argv", ["prepare", "images", "smoke"])
     monkeypatch.setattr("diffplast.data.prepare", lambda *arguments: [].index(1))
     with pytest.raises(ValueError, match="not in list"):
-        runpy.run_path(str(ROOT / "stages" / "download.py"), run_name="__main__")
-    assert "download images smoke: stopped by a fault of the program (ValueError)" in capsys.readouterr().err
+        runpy.run_path(str(ROOT / "stages" / "prepare.py"), run_name="__main__")
+    assert "prepare images smoke: stopped by a fault of the program (ValueError)" in capsys.readouterr().err

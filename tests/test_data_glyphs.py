@@ -6,7 +6,7 @@ import socket
 import numpy as np
 import pytest
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data import load, prepare
 from diffplast.data.glyphs import FACES, candidates, faces_of, merge_alike, prepare_glyphs
 

@@ -6,7 +6,7 @@ import socket
 import numpy as np
 import pytest
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data import load, prepare
 from diffplast.data.natural_patches import PHOTOGRAPHS, prepare_natural_patches, read_grey
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data import DataError, cifar10, load, omniglot, prepare
 from diffplast.data.fetch import Place
 from tests.conftest import ROOT

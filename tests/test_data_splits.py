@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data import DataError
 from diffplast.data.formats import encode
 from diffplast.data.splits import hold_out, split_classes

@@ -13,14 +13,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from diffplast.figures import curves, maze_episodes, style
+from diffplast.figures.maze import GOAL
 from dvc_render import VegaRenderer
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageSequence
 
-from diffplast import figures, results, tasks
-from diffplast.core import params
-from diffplast.figures import curves, maze_episodes, style
-from diffplast.figures.maze import GOAL
+from diffplast.core import params, registry
+from diffplast.report import figures, results
 
 from .made_up import ROOT, Tree, run_script
 
@@ -40,7 +40,7 @@ def write(tree, task):
     return {path.name: path.read_bytes() for path in made}
 
 
-@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("task", registry.names())
 def test_every_task_has_its_figures_and_the_same_bytes_again(make_tree, task):
     tree = make_tree(task)
     made = write(tree, task)
@@ -81,7 +81,7 @@ def test_dvc_plots_show_every_arm_with_the_projects_template():
     shown = {name: plot for entry in plots for name, plot in entry.items() if name != "live"}  # of runs in training
     content = params.read(ROOT / "params.yaml")
     assert {name: plot["y"] for name, plot in shown.items()} == {
-        name: {f"reports/${{scale}}/curves/{name}.csv": content[name]["arms"]} for name in tasks.names()
+        name: {f"reports/${{scale}}/curves/{name}.csv": content[name]["arms"]} for name in registry.names()
     }
     arms = [{"filename": "maze.csv", "field": arm} for arm in ("plastic", "nonplastic")]
     points = [
@@ -106,7 +106,7 @@ def test_a_run_that_ended_early_keeps_its_last_value(make_tree):
     np.testing.assert_allclose(found.loc[100], [0.1, 0.004])
 
 
-@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("task", registry.names())
 def test_failed_runs_are_shown(make_tree, task):
     tree = make_tree(task)
     arm, other = tree.checked.model_dump()[task]["arms"][:2]
@@ -282,6 +282,6 @@ def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
     folder = tree.folder / "reports" / tree.scale
     assert {name: next(folder.glob(f"*/{name}")).read_bytes() for name in made} == made
     loaded = set(json.loads(done.stdout))
-    others = {f"diffplast.tasks.{name}" for name in tasks.names() if name != "maze"}
+    others = {f"diffplast.tasks.{name}" for name in registry.names() if name != "maze"}
     others |= {f"diffplast.figures.{name}" for name in ("images", "omniglot", "binary", "overview")}
     assert not loaded & (others | {"diffplast.claims", "diffplast.report", "diffplast.core.training"})

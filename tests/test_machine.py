@@ -58,7 +58,7 @@ PROC = {
 @pytest.mark.parametrize("content", PROC.values(), ids=PROC)
 def test_a_system_that_tells_little_is_described_with_what_it_tells(content, monkeypatch):
     proc(monkeypatch, content)
-    described = machine.describe(2, CPU, 1.234)
+    described = machine.describe(CPU, 1.234)
     assert set(described) == KEYS and described["seconds"] == 1.23
     assert described["peak_memory_mb"] > 20  # from getrusage
     assert described["processor"]
@@ -74,12 +74,13 @@ def test_nothing_that_fails_ends_a_run(monkeypatch):
     monkeypatch.setattr(resource, "getrusage", fails)
     monkeypatch.setattr(subprocess, "run", fails)
     monkeypatch.setattr(os, "cpu_count", fails)
+    monkeypatch.setattr(torch, "get_num_threads", fails)
     monkeypatch.setattr(torch.cuda, "get_device_name", fails)
     for name in ("processor", "machine", "python_version"):
         monkeypatch.setattr(platform, name, fails)
-    assert machine.describe(2, torch.device("cuda"), 1.0) == {
-        "seconds": 1.0, "peak_memory_mb": None, "threads": 2, "device": "cuda", "processor": "unknown", "cores": None,
-        "python": "unknown", "torch": torch.__version__, "commit": "unknown",
+    assert machine.describe(torch.device("cuda"), 1.0) == {
+        "seconds": 1.0, "peak_memory_mb": None, "threads": None, "device": "cuda", "processor": "unknown",
+        "cores": None, "python": "unknown", "torch": torch.__version__, "commit": "unknown",
     }  # fmt: skip
 
 

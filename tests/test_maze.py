@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from diffplast.core import seeds
 from diffplast.core.task import Settings
-from diffplast.maze_env import REWARD, TIME, MazeEnv, maze_walls
-from diffplast.tasks.maze import Experiment, Maze, discounted
+from diffplast.tasks.maze.experiment.env import REWARD, TIME, MazeEnv, maze_walls
+from diffplast.tasks.maze.experiment.task import Experiment, Maze, discounted
 
 ARMS = list(Maze.arms)
 UP, DOWN, LEFT, RIGHT = range(4)

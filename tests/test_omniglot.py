@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network, train
 from diffplast.evaluation import evaluate
-from diffplast.tasks.omniglot import Omniglot, PlasticHead
+from diffplast.tasks.omniglot.experiment.task import Omniglot, PlasticHead
 from tests.helpers import no_checkpoint
 
 CLASSES, PER_CLASS = 22, 6

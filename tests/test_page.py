@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from diffplast import figures, report, results, tasks
-from diffplast.core import params
+from diffplast.core import params, registry
+from diffplast.report import figures, results
+from diffplast.report import page as report
 
 from .made_up import Tree
 
@@ -21,7 +22,7 @@ def tree(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         made = Tree(folder, seeds=(0, 1, 2))
-        for name in tasks.names():
+        for name in registry.names():
             figures.write(made.read(name), folder / "reports" / made.scale)
         report.write(made.scale, results.read_all(made.scale, params.read()))
     return made
@@ -72,9 +73,9 @@ def page(browser, tree, request):
 def test_nothing_sticks_out_and_every_figure_is_drawn(page):
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
     pictures = page.locator("img")
-    assert pictures.count() == 1 + sum(len(figures.names(name)) for name in tasks.names())
+    assert pictures.count() == 1 + sum(len(figures.names(name)) for name in registry.names())
     assert all(pictures.evaluate_all("all => all.map(img => img.complete && img.naturalWidth)"))
-    for name in tasks.names():
+    for name in registry.names():
         arms = page.locator(f"#{name} .curves .arm").count()
         assert page.locator(f"#{name} .curves .line").count() == arms > 0
         assert page.locator(f"#{name} .curves .still").is_hidden()
@@ -89,11 +90,11 @@ def test_curves_show_their_values(page, tree):
     cursor.focus()
     page.keyboard.press("End")
     assert episode.text_content() == f"{curve.index[-1]:,}"
-    assert cells.first.text_content().startswith(report.summary.number(float(curve.iloc[-1])))
+    assert cells.first.text_content().startswith(report.numbers.number(float(curve.iloc[-1])))
     picture = chart.locator("svg[role=img]")
     picture.hover(position={"x": 60, "y": 50})
     assert episode.text_content() == f"{curve.index[0]:,}"
-    assert cells.first.text_content().startswith(report.summary.number(float(curve.iloc[0])))
+    assert cells.first.text_content().startswith(report.numbers.number(float(curve.iloc[0])))
 
     chart.locator(".arm").first.uncheck()
     assert chart.locator(".line").count() == len(found.arms) - 1

@@ -8,10 +8,11 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-
-from diffplast import figures, report, results, tasks
-from diffplast.core import params
 from diffplast.figures import overview
+
+from diffplast.core import params, registry
+from diffplast.report import figures, results
+from diffplast.report import page as report
 
 from .made_up import ROOT, Tree, run_script
 
@@ -23,7 +24,7 @@ def tree(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         made = Tree(folder)
-        for name in tasks.names():
+        for name in registry.names():
             figures.write(made.read(name), folder / "reports" / made.scale)
     return made
 
@@ -86,7 +87,7 @@ def test_the_page_is_self_contained(tree):
             assert re.match("data:|#", attributes.get(key, "#"))
     assert "@import" not in text and not re.search(r"url\((?!%23)", text)  # %23 is #: within the same picture
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 1 + sum(len(figures.names(name)) for name in tasks.names())
+    assert len(pictures) == 1 + sum(len(figures.names(name)) for name in registry.names())
     assert all(len(picture["alt"]) > 50 for picture in pictures)
     anchors = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
     assert anchors <= {"#" + attributes["id"] for _, attributes in page.tags if "id" in attributes}
@@ -200,7 +201,7 @@ def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, capsys
 
 
 def test_every_figure_knows_its_task():
-    for name in tasks.names():
+    for name in registry.names():
         for figure in figures.names(name):
             with pytest.raises(results.ResultsError, match=f"dvc repro stages/{name}/dvc.yaml:figures@laptop"):
                 report.picture(report.Path("reports/laptop/figures") / f"{figure}.svg", name)

@@ -75,7 +75,7 @@ def _device(device: torch.device) -> str:
     return device.type if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
-def describe(threads: int, device: torch.device, seconds: float) -> dict:
+def describe(device: torch.device, seconds: float) -> dict:
     """Cost and machine of a run; what is not known is None or "unknown".
 
     seconds: time in the training loop, over all its sittings.
@@ -84,7 +84,7 @@ def describe(threads: int, device: torch.device, seconds: float) -> dict:
     return {
         "seconds": round(seconds, 2),
         "peak_memory_mb": None if peak is None else round(peak, 1),
-        "threads": threads,
+        "threads": known(torch.get_num_threads, None),
         "device": known(lambda: _device(device), device.type),
         "processor": processor(),
         "cores": known(os.cpu_count, None),

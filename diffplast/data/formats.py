@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 
 IMAGE_SIDE = 32
 DRAWING_SIDE = 31

@@ -21,7 +21,7 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data.formats import DRAWING_SIDE
 from diffplast.data.splits import split_classes
 

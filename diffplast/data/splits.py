@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data.formats import DataError
 
 NAMES = {  # of folders, by the part that they hold

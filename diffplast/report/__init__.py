@@ -1,0 +1,1 @@
+"""What is made of results: claims, figures and the page. Nothing here is used by training."""

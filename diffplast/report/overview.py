@@ -1,0 +1,51 @@
+"""All tasks in one figure: the first thing to look at."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from diffplast.report.results import TaskResults
+
+from . import style
+from .curves import describe, draw_curves, unseen_mark
+
+
+def finding(results: dict[str, TaskResults]) -> str:
+    """In how many tasks the median of the plastic arm is better than that of the non-plastic one."""
+    ahead, compared = 0, 0
+    for found in results.values():
+        values = [found.values(arm) for arm in ("plastic", "nonplastic") if arm in found.arms]
+        if len(values) == 2 and all(map(len, values)):
+            plastic, other = map(np.median, values)
+            ahead += bool(plastic > other if found.measure.higher_is_better else plastic < other)
+            compared += 1
+    if not compared:
+        return "No task has finished runs of both plastic and non-plastic networks"
+    return (
+        f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks: medians on unseen episodes, "
+        "after training as long as drawn"
+    )
+
+
+def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
+    """Learning curves of every task side by side, with one legend; and the figure in words."""
+    columns = 2
+    rows = -(-(len(results) + 1) // columns)
+    figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.3))
+    panels = figure.subplots(rows, columns).flatten()
+    legend: dict[str, Line2D] = {}
+    for axes, found in zip(panels, results.values(), strict=False):
+        draw_curves(axes, found)
+        axes.set_title(f"{found.kind.title}: {found.measure.label}", loc="left")
+        for arm in found.arms:
+            legend.setdefault(arm, Line2D([], [], label=found.label(arm), **style.arm_style(arm, found.arms)))
+    rest = panels[len(results) :]
+    for axes in rest:
+        axes.axis("off")
+    keys = [*legend.values(), unseen_mark()]
+    if len(rest):
+        rest[0].legend(handles=keys, loc="center", handlelength=3, labelspacing=0.7, fontsize=8)
+    else:
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    style.title(figure, finding(results), 110)
+    return figure, " ".join(describe(found) for found in results.values())

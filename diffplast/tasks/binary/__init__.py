@@ -1,0 +1,1 @@
+"""The task binary: binary patterns."""

@@ -1,0 +1,42 @@
+"""Binary patterns: five patterns of 1,000 bits are shown, one with half of its bits zeroed is to be restored."""
+
+import numpy as np
+from torch import nn
+
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
+from diffplast.tasks.completion import BinaryEpisodes, Presentation, RecurrentNetwork, completion_step, draw_patterns
+
+
+class Experiment(Strict):
+    """The paper's experiment on binary patterns."""
+
+    bits: Positive
+    times: Presentation
+    init: PositiveFloat
+    eta: PositiveFloat
+
+
+class Binary(Task[Experiment]):
+    """Binary patterns, large."""
+
+    title = "Binary patterns"
+    arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    Experiment = Experiment
+
+    def network(self) -> nn.Module:
+        """One neuron a bit and one for the bias."""
+        e = self.experiment
+        return RecurrentNetwork(e.bits + 1, self.arm, e.init, e.eta).to(self.device)
+
+    def episodes(self, split: str, generator: np.random.Generator, batch: int) -> BinaryEpisodes:
+        """Patterns are random, so training and test differ by the generator alone."""
+        return draw_patterns(self.experiment.bits, self.experiment.times, generator, batch).to(self.device)
+
+    def step(self, network: nn.Module, episodes: BinaryEpisodes) -> Step:
+        """Restore the pattern in the last step."""
+        outputs = network(episodes.inputs, episodes.clamped)
+        return completion_step(outputs[-1, :, :-1], episodes.target)
+
+
+TASK = Binary

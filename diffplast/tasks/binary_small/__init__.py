@@ -1,0 +1,1 @@
+"""The task binary_small: small binary patterns."""

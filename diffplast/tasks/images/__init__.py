@@ -1,0 +1,1 @@
+"""The task images: natural images."""
