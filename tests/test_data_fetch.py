@@ -286,6 +286,19 @@ def test_a_local_path_is_used_where_it_is(server, folder, tmp_path, capsys):
         get(Place("elsewhere.zip", CHECKSUM))
 
 
+def test_a_relative_path_says_where_it_was_looked_for(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"copy\.zip: there is no such file \(looked for it in {tmp_path}\)"):
+        get(Place("copy.zip", CHECKSUM))
+
+
+def test_certificates_that_are_not_there_are_said_and_not_taken_for_a_full_disk(folder, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/company.pem")
+    with pytest.raises(DataError, match=r"localhost.*: Could not find .*/nowhere/company\.pem") as error:
+        get(Place("https://localhost:1/archive.zip", CHECKSUM))
+    assert "cannot be written" not in str(error.value)
+
+
 def test_a_mirror_comes_first_with_its_checksum_or_the_official_one():
     official = (Place("https://example.org/a.zip", "md5:0"),)
     assert with_mirror(Mirror(mirror=None, sha256=None), official) == [*official]
