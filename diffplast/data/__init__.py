@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data.formats import DataError, digest, load, write
 
 __all__ = ["DATA_SETS", "DataError", "load", "options_model", "prepare", "preparer"]

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.data.formats import IMAGE_SIDE, encode, normalise
 
 # The installed photographs of things and scenes, none of those that scikit-image would download.
