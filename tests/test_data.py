@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
+from diffplast.core.dataset import decode, digest, encode, load, normalise, write
 from diffplast.core.errors import UserError
-from diffplast.data import DATA_SETS, DataError, load, prepare, preparer
-from diffplast.data.formats import decode, digest, encode, normalise, write
+from diffplast.data import DATA_SETS, DataError, prepare, preparer
 
 
 def images_arrays():

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from diffplast.data import DataError, load, prepare
+from diffplast.core.dataset import load
+from diffplast.data import DataError, prepare
 from tests.conftest import ROOT
 from tests.test_data_archives import write_zip
 from tests.test_data_folder import IMAGE_OPTIONS, characters, photos
@@ -16,7 +17,8 @@ from tests.test_data_folder import IMAGE_OPTIONS, characters, photos
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from diffplast.data import load, prepare
+from diffplast.core.dataset import load
+from diffplast.data import prepare
 from tests.test_data_folder import CHARACTER_OPTIONS, IMAGE_OPTIONS
 from tests.test_data_glyphs import OPTIONS
 

@@ -13,8 +13,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from diffplast.core import params
-from diffplast.data import DataError, load, prepare
-from diffplast.data.formats import encode, normalise
+from diffplast.core.dataset import encode, load, normalise
+from diffplast.data import DataError, prepare
 from tests.conftest import ROOT
 from tests.test_data_archives import write_directory, write_tar, write_zip
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffplast.data.formats import encode, normalise
+from diffplast.core.dataset import encode, normalise
 from diffplast.data.pictures import UnusableError, drawing_codes, image_codes
 from tests.test_data_folder import stroke
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffplast.core.dataset import load
 from diffplast.core.errors import UserError
-from diffplast.data import DataError, cifar10, load, omniglot, prepare
+from diffplast.data import DataError, cifar10, omniglot, prepare
 from diffplast.data.fetch import Place
 from tests.conftest import ROOT
 from tests.test_data_archives import write_tar, write_zip

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from diffplast.core.dataset import encode
 from diffplast.core.errors import UserError
 from diffplast.data import DataError
-from diffplast.data.formats import encode
 from diffplast.data.splits import hold_out, split_classes
 from tests.test_data_archives import write_directory, write_tar, write_zip
 from tests.test_data_folder import codes, colours, file, prepare_characters, prepare_images, stroke

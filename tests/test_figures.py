@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from diffplast.figures import curves, maze_episodes, style
 from diffplast.figures.maze import GOAL
 from dvc_render import VegaRenderer
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageSequence
 
 from diffplast.core import params, registry
+from diffplast.figures import curves, maze_episodes, style
 from diffplast.report import figures, results
 
 from .made_up import ROOT, Tree, run_script

@@ -8,9 +8,9 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from diffplast.figures import overview
 
 from diffplast.core import params, registry
+from diffplast.figures import overview
 from diffplast.report import figures, results
 from diffplast.report import page as report
 

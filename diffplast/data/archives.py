@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-from diffplast.data.formats import DataError
+from diffplast.core.dataset import DataError
 
 # Photographs hardly shrink, but line drawings may a thousand times. An archive that grows by more than the one and to
 # more than the other is no archive of pictures but one made to do harm.

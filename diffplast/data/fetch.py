@@ -19,7 +19,7 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
-from diffplast.data.formats import DataError
+from diffplast.core.dataset import DataError
 
 FOLDER = Path("downloads")
 ATTEMPTS = 4  # of one address, while what goes wrong may pass

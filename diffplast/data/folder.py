@@ -16,8 +16,8 @@ import pooch
 from pydantic import Field
 from tqdm import tqdm
 
+from diffplast.core.dataset import CLASSES, DataError
 from diffplast.data.archives import members
-from diffplast.data.formats import CLASSES, DataError
 from diffplast.data.pictures import UnusableError, drawing_codes, image_codes, refuse_unusable
 from diffplast.data.splits import hold_out, named_parts, split_classes
 

@@ -21,8 +21,8 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from diffplast.core.dataset import DRAWING_SIDE
 from diffplast.core.errors import UserError
-from diffplast.data.formats import DRAWING_SIDE
 from diffplast.data.splits import split_classes
 
 FACES = [
@@ -147,7 +147,7 @@ def prepare_glyphs(
     split_seed: Annotated[int, Field(ge=0)],
     seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
-    """Draw the characters. Returns the arrays of an "omniglot" file (see `formats`) and the provenance.
+    """Draw the characters. Returns the arrays of an "omniglot" file (see `dataset`) and the provenance.
 
     characters: those to choose from, in order of preference among look-alikes; None for all `candidates`.
     min_faces: characters that fewer faces have are left out.

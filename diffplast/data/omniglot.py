@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
+from diffplast.core.dataset import DataError
 from diffplast.data.archives import members
 from diffplast.data.fetch import Mirror, Place, fetch, with_mirror
-from diffplast.data.formats import DataError
 from diffplast.data.pictures import UnusableError, read_drawing, refuse_unusable, shrink_drawing
 from diffplast.data.splits import split_classes
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from diffplast.data.formats import DRAWING_SIDE, IMAGE_SIDE, DataError, encode, normalise
+from diffplast.core.dataset import DRAWING_SIDE, IMAGE_SIDE, DataError, encode, normalise
 
 LISTED = 10  # files that one message names
 # Weights of red, green and blue.
@@ -24,7 +24,7 @@ class UnusableError(ValueError):
 
 
 def image_codes(content: bytes) -> np.ndarray:
-    """The middle square of an image file, averaged down to 32 × 32, as uint8 codes (1024,) of `formats.encode`.
+    """The middle square of an image file, averaged down to 32 × 32, as uint8 codes (1024,) of `dataset.encode`.
 
     The sum of its channels is normalised as the paper does. Transparent parts are white, or black where the picture
     shows better on that. Of several frames the first is taken. Raises UnusableError.

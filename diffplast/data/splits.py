@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from diffplast.core.dataset import DataError
 from diffplast.core.errors import UserError
-from diffplast.data.formats import DataError
 
 NAMES = {  # of folders, by the part that they hold
     "train": ("train", "training"),
