@@ -1,6 +1,7 @@
 """Evaluation of a trained network on held-out episodes, through the same `step` as training."""
 
 import math
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
@@ -12,23 +13,35 @@ from diffplast.core.task import HeldOut, Task
 
 
 def evaluate(task: Task, network: nn.Module, test: HeldOut, seed: int) -> dict[str, float]:
-    """Means over `test.episodes` held-out episodes, each metric with its standard error (`_sem`)."""
-    generator = seeds.generator(seed, "evaluation")
-    values: dict[str, list[np.ndarray]] = {}
-    done = 0
-    with torch.no_grad():
-        while done < test.episodes:
-            size = min(test.batch, test.episodes - done)
-            step = task.step(network, task.episodes("test", generator, size))
-            for name, value in step.metrics.items():
-                values.setdefault(name, []).append(value.double().cpu().numpy())
-            done += size
-    result: dict[str, float] = {"test_episodes": done}
-    for name, parts in values.items():
-        each = np.concatenate(parts)
-        result[name] = float(each.mean())
-        result[f"{name}_sem"] = float(each.std(ddof=1) / math.sqrt(len(each))) if len(each) > 1 else math.nan
+    """Measure each metric on `test.episodes` held-out episodes, and on those of `task.further_tests`.
+
+    Returns, for each split, how many episodes there were (`test_episodes`), and the mean of each metric and its
+    standard error: `accuracy` and `accuracy_sem`, and for another split than "test" `accuracy_final` and
+    `accuracy_final_sem`.
+    """
+    result: dict[str, float] = {}
+    for split, episodes in {"test": test.episodes, **task.further_tests}.items():
+        count = test.episodes if episodes is None else min(episodes, test.episodes)
+        result[f"{split}_episodes"] = count
+        ending = "" if split == "test" else f"_{split}"
+        for name, values in _values(task, network, split, count, test.batch, seed).items():
+            mean = math.fsum(values) / count
+            squares = math.fsum((value - mean) ** 2 for value in values)
+            result[f"{name}{ending}"] = mean
+            result[f"{name}{ending}_sem"] = math.sqrt(squares / (count - 1) / count) if count > 1 else math.nan
     return result
+
+
+def _values(task, network, split, count, batch, seed) -> dict[str, list[float]]:
+    """Every metric's values on `count` episodes of a split, one an episode."""
+    generator = seeds.generator(seed, "evaluation")
+    values: dict[str, list[float]] = defaultdict(list)
+    with torch.no_grad():
+        for done in range(0, count, batch):
+            step = task.step(network, task.episodes(split, generator, min(batch, count - done)))
+            for name, value in step.metrics.items():
+                values[name] += value.tolist()
+    return values
 
 
 def thin(curve: pd.DataFrame, points: int = 200) -> pd.DataFrame:
