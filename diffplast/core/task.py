@@ -62,10 +62,11 @@ class HeldOut(Strict):
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called on an axis, and which way is better."""
+    """How a metric is called on an axis, which way is better, and whether it is a share, written in per cent."""
 
     label: str
     higher_is_better: bool
+    percent: bool = False
 
 
 @dataclass

@@ -76,7 +76,7 @@ class BinarySmall(Task[Experiment]):
 
     title = "Binary patterns, small"
     arms = {"plastic": "plastic", "nonplastic": "non-plastic RNN", "lstm": "LSTM"}
-    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
     Experiment = Experiment
 
     def network(self) -> nn.Module:

@@ -158,7 +158,7 @@ class Omniglot(Task[Experiment]):
         "nonplastic": "non-plastic",
         "lstm": "LSTM",
     }
-    metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True)}
+    metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True, percent=True)}
     dataset = "omniglot"
     Experiment = Experiment
     Settings = Settings
