@@ -4,14 +4,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from diffplast.report import style
+from diffplast.report.curves import describe, draw_curves, paper_mark, unseen_mark, usual
 from diffplast.report.results import TaskResults
-
-from . import style
-from .curves import describe, draw_curves, unseen_mark
 
 
 def finding(results: dict[str, TaskResults]) -> str:
-    """In how many tasks the median of the plastic arm is better than that of the non-plastic one."""
+    """Say in how many tasks the median of the plastic arm is better than that of the non-plastic one."""
     ahead, compared = 0, 0
     for found in results.values():
         values = [found.values(arm) for arm in ("plastic", "nonplastic") if arm in found.arms]
@@ -21,14 +20,11 @@ def finding(results: dict[str, TaskResults]) -> str:
             compared += 1
     if not compared:
         return "No task has finished runs of both plastic and non-plastic networks"
-    return (
-        f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks: medians on unseen episodes, "
-        "after training as long as drawn"
-    )
+    return f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks (medians on unseen episodes)"
 
 
 def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
-    """Learning curves of every task side by side, with one legend; and the figure in words."""
+    """Draw the learning curves of every task side by side, with one legend; returns the figure and its description."""
     columns = 2
     rows = -(-(len(results) + 1) // columns)
     figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.3))
@@ -42,7 +38,10 @@ def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
     rest = panels[len(results) :]
     for axes in rest:
         axes.axis("off")
-    keys = [*legend.values(), unseen_mark()]
+    keys = [*legend.values()]
+    if any(usual(found).paper for found in results.values()):
+        keys.append(paper_mark("the paper's curve"))
+    keys.append(unseen_mark())
     if len(rest):
         rest[0].legend(handles=keys, loc="center", handlelength=3, labelspacing=0.7, fontsize=8)
     else:
