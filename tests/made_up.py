@@ -48,6 +48,10 @@ def extras(metric: str, value: float, rng: np.random.Generator) -> dict[str, flo
     return {}
 
 
+CHANGED: dict[tuple[str, tuple[str, ...]], tuple] = {}
+"""What params.yaml says after a change, with its checked content: reading YAML takes most of a test's time."""
+
+
 class Tree:
     """Results below a folder, which must be the current one, of a project with its params.yaml."""
 
@@ -57,24 +61,32 @@ class Tree:
         self.folder = folder
         self.scale = scale
         shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
-        self.list_runs({name: seeds for name in names})
-        self.set(f"scale={scale}", *changes)
+        self.set(*self.listing({name: seeds for name in names}), f"scale={scale}", *changes)
         for name in names:
             for run in self.runs(name):
                 self.write(run)
 
     def list_runs(self, seeds: dict[str, tuple[int, ...]], arms: tuple[str, ...] | None = None) -> None:
         """Have params.yaml list the runs of these seeds: of some arms, or of all that COURSES has."""
-        listed = {
-            name: ", ".join(f"{arm}-{seed}" for arm in arms or COURSES[name] for seed in each)
+        self.set(*self.listing(seeds, arms))
+
+    @staticmethod
+    def listing(seeds: dict[str, tuple[int, ...]], arms: tuple[str, ...] | None = None) -> list[str]:
+        """The assignments for that."""
+        return [
+            f"{name}.runs=[{', '.join(f'{arm}-{seed}' for arm in arms or COURSES[name] for seed in each)}]"
             for name, each in seeds.items()
-        }
-        self.set(*(f"{name}.runs=[{runs}]" for name, runs in listed.items()))
+        ]
 
     def set(self, *assignments: str) -> None:
-        """Change params.yaml; `checked` is what it then says."""
-        params.assign(list(assignments), self.folder / "params.yaml")
-        self.checked = params.load(path=self.folder / "params.yaml")
+        """Change params.yaml; `checked` is what it then says. The same change of the same file is made once."""
+        path = self.folder / "params.yaml"
+        change = (path.read_text(), assignments)
+        if change not in CHANGED:
+            params.assign(list(assignments), path)
+            CHANGED[change] = path.read_text(), params.load(path=path)
+        text, self.checked = CHANGED[change]
+        path.write_text(text)
 
     def read(self, task: str) -> results.TaskResults:
         """The results of one task."""
@@ -196,6 +208,10 @@ class Tree:
         frame = pd.DataFrame({"episode": list(points), "metric": metric, "value": list(points.values())})
         frame.to_csv(self.folder / run.results / "curve.csv", index=False)
         self.change(run, train_episodes=max(points))
+
+    def remove(self, run: Run) -> None:
+        """Take the results of a run away: it was not run yet."""
+        shutil.rmtree(self.folder / run.results)
 
     def fail(self, run: Run) -> None:
         """Record that a run's training broke off."""

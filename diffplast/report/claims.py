@@ -16,7 +16,7 @@ comparison of ours) is judged by the same rules and neither counted nor correcte
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from diffplast.report import findings, numbers, statistics
 from diffplast.report.conditions import Conditions, differences
@@ -31,18 +31,22 @@ MARKS = {REPRODUCED: "✔", AGREES: "≈", NOT_REPRODUCED: "✘", NOT_DECIDED: "
 
 @dataclass(frozen=True)
 class Effect:
-    """How large a difference is. low, high: its 95 % interval, None where there are too few seeds. name: of what."""
+    """How large a difference is. low, high: its 95 % interval, None where there are too few seeds. name: of what.
+
+    percent: whether it is a share.
+    """
 
     name: str
     value: float
     low: float | None = None
     high: float | None = None
+    percent: bool = False
 
     def __str__(self) -> str:
+        write = numbers.percent if self.percent else numbers.number
         if self.low is None or self.high is None:
-            return f"{self.name} {numbers.number(self.value)}, too few seeds for an interval"
-        bounds = " to ".join(map(numbers.number, (self.low, self.high)))
-        return f"{self.name} {numbers.number(self.value)} (95{numbers.NBSP}% interval {bounds})"
+            return f"{self.name} {write(self.value)}, too few seeds for an interval"
+        return f"{self.name} {write(self.value)} (95{numbers.NBSP}% interval {write(self.low)} to {write(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Measured:
 
     agrees: whether it is as the claim says; None where these results cannot tell. ours: what was found, in words.
     short: in one number. why: the reason, where agrees is False or None. p: of the test that the rule rests on, with
-    `smallest`, the least that so many seeds could give; the engine corrects it and takes it into account.
+    `smallest`, the least that so many seeds could give; the engine corrects it and takes it into account. each: every
+    seed's value of what the rule measures, by arm in words; where it is empty, that is the metric on held-out episodes.
     """
 
     agrees: bool | None
@@ -61,6 +66,7 @@ class Measured:
     p: float | None = None
     smallest: float = 0.0
     effect: Effect | None = None
+    each: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,9 @@ class Claim:
     """A sentence of the paper and the rule that judges it.
 
     name: the sentence in a few words. text: what the paper says, in our words. place: section or figure. source: one
-    of `paper.SOURCES`. published: the paper's result in one number or two. test: the rule in words. arms: what it is about.
-    seeds: how many runs of each arm it needs. paper_seeds: how many the paper has, where it compares arms. apart: why
-    it is listed apart and not counted; empty for a claim that counts.
+    of `paper.SOURCES`. published: the paper's result in one number or two. test: the rule in words. arms: what it is
+    about. seeds: how many runs of each arm it needs. paper_seeds: how many the paper has, where it compares arms.
+    apart: why it is listed apart and not counted; empty for a claim that counts.
     """
 
     name: str
@@ -102,6 +108,12 @@ class Verdict:
     """Of each arm: its label, the metric on held-out episodes and every seed's value, as `statistics.describe`."""
 
     @property
+    def short(self) -> str:
+        """The result in one number, with its p-value where the verdict rests on one."""
+        tested = "" if self.p_holm is None else f", {numbers.p_value(self.p_holm)}"
+        return self.measured.short + tested
+
+    @property
     def counted(self) -> bool:
         """Whether it is a claim of the paper, and not a control or a comparison of ours."""
         return not self.claim.apart
@@ -112,9 +124,10 @@ class Verdict:
         return {
             "task": self.task, "name": claim.name, "claim": claim.text, "place": claim.place, "source": claim.source,
             "paper": claim.published, "counted": self.counted, "apart": claim.apart, "verdict": self.verdict,
-            "mark": MARKS[self.verdict], "short": measured.short, "ours": measured.ours, "test": claim.test,
+            "mark": MARKS[self.verdict], "short": self.short, "ours": measured.ours, "test": claim.test,
             "why": self.why, "differs": self.differs, "p": measured.p, "p_holm": self.p_holm,
-            "effect": None if effect is None else vars(effect), "arms": self.values,
+            "effect": None if effect is None else vars(effect), "each": measured.each,
+            "arms": self.values,
         }
 
 
@@ -184,7 +197,8 @@ def _significant(claim: Claim, measured: Measured, p: float, found: TaskResults)
         return None, f"too few seeds for the test (least possible p {measured.smallest:.2g})"
     least = min(len(found.finished(arm)) for arm in claim.arms)
     if claim.paper_seeds is None or least < claim.paper_seeds:
-        return None, said if claim.paper_seeds is None else f"{said}, with {least} of the paper's {claim.paper_seeds} seeds"
+        few = "" if claim.paper_seeds is None else f", with {least} of the paper's {claim.paper_seeds} seeds"
+        return None, said + few
     return False, said
 
 
@@ -209,11 +223,11 @@ def better(found: TaskResults, first: str, second: str, unit: str = "") -> Measu
     return Measured(
         agrees=ahead,
         ours=ours,
-        short=f"{medians[0]} vs {medians[1]}, {numbers.p_value(test.p)}",
+        short=f"{medians[0]} vs {medians[1]}",
         why="" if ahead else f"{found.label(second)} is ahead",
         p=test.p,
         smallest=test.smallest,
-        effect=Effect(name, test.shift, test.low, test.high),
+        effect=Effect(name, test.shift, test.low, test.high, found.measure.percent),
     )
 
 
@@ -228,13 +242,15 @@ def reaching(found: TaskResults, arm: str, level: float, within: int) -> Measure
         f"{numbers.spread(found.measure, found.values(arm))} on unseen episodes"
     )
     reached = [value for value in needed if value is not None]
-    short = f"{numbers.band(reached)[0]:,.0f}" if len(reached) == len(needed) else f"{len(reached)} of {len(needed)} seeds"
+    all_there = len(reached) == len(needed)
+    short = f"{numbers.band(reached)[0]:,.0f}" if all_there else f"{len(reached)} of {numbers.seeds(len(needed))}"
+    each = {f"{found.label(arm)}, episodes until it stays under {shown}": needed}
     if all(ok):
-        return Measured(True, ours, short)
-    too_short = [run for run, each in zip(runs, ok, strict=True) if not each and run.episodes < within]
+        return Measured(True, ours, short, each=each)
+    too_short = [run.episodes for run, by in zip(runs, ok, strict=True) if not by and run.episodes < within]
     if too_short:
-        return Measured(None, ours, short, f"trained for {min(run.episodes for run in too_short):,} of {within:,} episodes")
-    return Measured(False, ours, short, f"{ok.count(False)} of {numbers.seeds(len(ok))} need more episodes")
+        return Measured(None, ours, short, f"trained for {min(too_short):,} of {within:,} episodes", each=each)
+    return Measured(False, ours, short, f"{ok.count(False)} of {numbers.seeds(len(ok))} need more episodes", each=each)
 
 
 def needed_in_words(needed: list[int | None], longest: int) -> str:

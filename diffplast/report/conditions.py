@@ -18,11 +18,11 @@ WORDS = {"batch": "batch", "lr": "rate", "decay": "decay of the rate", "clip": "
 class Conditions:
     """The paper's conditions.
 
-    experiment: environment, architecture and inputs, by dotted key of the task's block `experiment`. settings: how it was
-    trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
-    program have one each. episodes: length of its
-    training; ours may be shorter where its curve is flat, unless the claim counts episodes (flat_counts False). data: name
-    of its data set. always: what differs whatever the parameters say.
+    experiment: environment, architecture and inputs, by dotted key of the task's block `experiment`. settings: how it
+    was trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
+    program have one each. episodes: length of its training; ours may be shorter where its curve is flat, unless the
+    claim counts episodes (flat_counts False). data: name of its data set. always: what differs whatever the parameters
+    say.
     """
 
     experiment: Mapping[str, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ def _write(value: Any) -> str:
 
 
 def is_flat(found: TaskResults, arm: str) -> bool:
-    """Return whether the median curve of an arm no longer moves: see FLAT. A curve of under eight windows is not flat."""
+    """Return whether the median curve of an arm no longer moves: see FLAT. Under eight windows cannot tell."""
     curves = found.curves(arm)
     if len(curves) < 8:
         return False

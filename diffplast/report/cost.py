@@ -49,8 +49,8 @@ def _against_programs(results: dict[str, TaskResults]) -> str:
     ours, theirs = (sum(seconds) for seconds in zip(*known, strict=True))
     runs = f"{len(known)} run" + ("" if len(known) == 1 else "s")
     return (
-        f" For the {runs} whose cost with the authors' programs is known: {duration(ours)} here, {duration(theirs)} there "
-        f"on two cores ({numbers.number(theirs / ours)} times)."
+        f" For the {runs} whose cost with the authors' programs is known: {duration(ours)} here, {duration(theirs)} "
+        f"there on two cores ({numbers.number(theirs / ours)} times)."
     )
 
 

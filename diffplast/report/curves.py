@@ -21,8 +21,8 @@ POINTS = 100
 class Drawing:
     """What is drawn of a task's training: a metric, how it is called, and the paper's curve of an arm.
 
-    percent: whether it is a share. from_zero: whether the axis begins at 0. log: a logarithmic axis of episodes. unseen:
-    whether held-out episodes are marked. level: a value marked across.
+    percent: whether it is a share. from_zero: whether the axis begins at 0. log: a logarithmic axis of episodes.
+    unseen: whether held-out episodes are marked. level: a value marked across. seeds: whether every seed is drawn.
     """
 
     metric: str
@@ -33,6 +33,7 @@ class Drawing:
     log: bool = False
     unseen: bool = False
     level: float | None = None
+    seeds: bool = True
 
 
 def usual(results: TaskResults) -> Drawing:
@@ -99,7 +100,7 @@ def draw_curves(
         if table.empty:
             lines.append(Line2D([], [], label=label(results, arm), **look))
             continue
-        if table.shape[1] > 1:
+        if drawing.seeds and table.shape[1] > 1:
             axes.plot(table.index, table, **thin)
         lines += axes.plot(table.index, table.median(axis=1), label=label(results, arm), zorder=3, **look)
         if drawing.unseen:
@@ -176,8 +177,9 @@ def keys(drawing: Drawing, lines: list[Line2D]) -> list[Line2D]:
 
 def legend(figure: Figure, entries: list[Line2D]) -> None:
     """Put a legend below a figure."""
+    wide = sum(sorted(len(entry.get_label()) for entry in entries)[-3:]) > 42
     figure.legend(
-        handles=entries, loc="outside lower center", ncols=2 if len(entries) in (2, 4) else 3, handlelength=2.4,
+        handles=entries, loc="outside lower center", ncols=2 if wide or len(entries) in (2, 4) else 3, handlelength=2.4,
         columnspacing=1.0, labelspacing=0.3, handletextpad=0.5,
     )
 

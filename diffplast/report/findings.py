@@ -41,10 +41,10 @@ class Findings:
     """What a task shows.
 
     claims: sentences of the paper, with the rules that judge them. quoted: the paper's numbers that the task is
-    compared with. curves: the paper's learning curve of an arm, in the task's metric. heading: a heading of the learning
-    curves instead of the general one. level: a value of the metric that is marked across the curves. log_episodes:
-    whether arms differ by orders of magnitude in the length of their training. figures, animations: further ones by
-    file name. program_seconds: time of a training episode of the released program, by arm.
+    compared with. curves: the paper's learning curve of an arm, in the task's metric. heading: a heading of the
+    learning curves instead of the general one. level: a value of the metric that is marked across the curves.
+    log_episodes: whether arms differ by orders of magnitude in the length of their training. figures, animations:
+    further ones by file name. headline: whether it is in the small figure of the README. program_seconds: time of a training episode of the released program, by arm.
     """
 
     claims: tuple["Claim", ...] = ()
@@ -55,6 +55,7 @@ class Findings:
     log_episodes: bool = False
     figures: dict[str, Draw] = field(default_factory=dict)
     animations: dict[str, Animate] = field(default_factory=dict)
+    headline: bool = False
     player: Player | None = None
     program_seconds: dict[str, float] = field(default_factory=dict)
 

@@ -1,12 +1,16 @@
 """All tasks in one figure: the first thing to look at."""
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from diffplast.report import style
+from diffplast.report import findings, style
 from diffplast.report.curves import describe, draw_curves, paper_mark, unseen_mark, usual
 from diffplast.report.results import TaskResults
+
+COLUMNS = 2
 
 
 def finding(results: dict[str, TaskResults]) -> str:
@@ -20,31 +24,40 @@ def finding(results: dict[str, TaskResults]) -> str:
             compared += 1
     if not compared:
         return "No task has finished runs of both plastic and non-plastic networks"
-    return f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks (medians on unseen episodes)"
+    where = f"{ahead} of {compared} tasks"
+    return f"Plastic networks do better than non-plastic ones in {where} (medians on unseen episodes)"
 
 
-def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
-    """Draw the learning curves of every task side by side, with one legend; returns the figure and its description."""
-    columns = 2
-    rows = -(-(len(results) + 1) // columns)
-    figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.3))
-    panels = figure.subplots(rows, columns).flatten()
+def overview(results: dict[str, TaskResults], heading: str | None = None) -> tuple[Figure, str]:
+    """Draw the learning curves of some tasks side by side, with one legend; returns the figure and its description.
+
+    heading: instead of `finding` of these tasks.
+    """
+    rows = -(-len(results) // COLUMNS)
+    figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.5))
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     legend: dict[str, Line2D] = {}
     for axes, found in zip(panels, results.values(), strict=False):
-        draw_curves(axes, found)
+        draw_curves(axes, found, replace(usual(found), seeds=False))
         axes.set_title(f"{found.kind.title}: {found.measure.label}", loc="left")
         for arm in found.arms:
             legend.setdefault(arm, Line2D([], [], label=found.label(arm), **style.arm_style(arm, found.arms)))
-    rest = panels[len(results) :]
-    for axes in rest:
-        axes.axis("off")
     keys = [*legend.values()]
     if any(usual(found).paper for found in results.values()):
         keys.append(paper_mark("the paper's curve"))
     keys.append(unseen_mark())
+    rest = panels[len(results) :]
+    for axes in rest:
+        axes.axis("off")
     if len(rest):
         rest[0].legend(handles=keys, loc="center", handlelength=3, labelspacing=0.7, fontsize=8)
     else:
-        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
-    style.title(figure, finding(results), 110)
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2)
+    style.title(figure, heading or finding(results), 110)
     return figure, " ".join(describe(found) for found in results.values())
+
+
+def headline(results: dict[str, TaskResults]) -> tuple[Figure, str]:
+    """Draw the small figure of the README: the tasks whose findings say so, headed by what all tasks show."""
+    chosen = {name: found for name, found in results.items() if findings.load(name).headline}
+    return overview(chosen or results, finding(results))

@@ -11,14 +11,14 @@ from markupsafe import Markup
 from diffplast.core import params
 from diffplast.report import claims, curves, figures, findings, numbers, style, tables
 from diffplast.report.cost import cost, duration, machines
-from diffplast.report.overview import overview
+from diffplast.report.overview import headline, overview
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 
 def write(scale: str, results: dict[str, TaskResults]) -> None:
-    """Write claims.json, claims.md, cost.md, figures/overview and index.html to reports/SCALE.
+    """Write claims.json, claims.md, cost.md, index.html, and figures/overview and headline, to reports/SCALE.
 
     The figures of the tasks must be there. Raises ResultsError where one is missing.
     """
@@ -30,6 +30,7 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
     (folder / "cost.md").write_text(cost(scale, results) + "\n")
     with style.in_style():
         style.save(*overview(results), folder / "figures" / "overview")
+        style.save(*headline(results), folder / "figures" / "headline")
     (folder / "index.html").write_text(page(scale, results, found))
 
 

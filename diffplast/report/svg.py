@@ -30,12 +30,12 @@ def _steps(path: re.Match) -> str:
 
 
 def _hundredths(attribute: re.Match) -> str:
-    """Write an attribute with its numbers cut to two decimals; those below 1 stay, some of which are scales of letters."""
+    """Write an attribute with its numbers cut to two decimals; those below 1 stay: some are scales of letters."""
     return re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", attribute[0])
 
 
 def _palette(picture: re.Match) -> str:
-    """Write a PNG as a data URI, of a byte a pixel where it has at most 256 colours; matplotlib writes four, all opaque."""
+    """Write a PNG as a data URI, of a byte a pixel where it has at most 256 colours; matplotlib writes four."""
     pixels = np.asarray(Image.open(BytesIO(b64decode(picture[1]))).convert("RGB"))
     colours, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     if len(colours) > 256:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from diffplast.report import numbers, statistics
-from diffplast.report.claims import MARKS, Verdict
+from diffplast.report.claims import AGREES, MARKS, Verdict
 from diffplast.report.results import TaskResults
 
 HEAD = ("claim", "paper", "ours", "every seed", "test", "verdict")
@@ -17,14 +17,19 @@ def as_json(verdicts: list[Verdict], titles: dict[str, str]) -> str:
 
 
 def counts(verdicts: list[Verdict]) -> dict[str, int]:
-    """Return how many claims that count came to each verdict, in the order of MARKS, without the ones that none came to."""
+    """Return how many claims that count came to each verdict, in the order of MARKS, where any did."""
     count = Counter(each.verdict for each in verdicts if each.counted)
     return {verdict: count[verdict] for verdict in MARKS if count[verdict]}
 
 
 def counts_in_words(verdicts: list[Verdict]) -> str:
     """Return `counts` in words."""
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts(verdicts).items()) or "none judged"
+    words = {AGREES: "agree under changed conditions"}
+    parts = [
+        f"{count} {words.get(verdict, verdict) if count > 1 else verdict}"
+        for verdict, count in counts(verdicts).items()
+    ]
+    return ", ".join(parts) or "none judged"
 
 
 def as_markdown(verdicts: list[Verdict], titles: dict[str, str]) -> str:
@@ -53,12 +58,19 @@ def _after(words: str) -> str:
 
 
 def seeds_in_words(verdict: Verdict) -> str:
-    """Write every seed's value on held-out episodes, arm by arm."""
+    """Write every seed's value of what the rule measures, arm by arm."""
+    each = verdict.measured.each or {entry["label"]: entry["values"] for entry in verdict.values.values()}
     parts = []
-    for entry in verdict.values.values():
-        shown = ", ".join(f"{value:.4g}" for value in entry["values"])
-        parts.append(f"{entry['label']}: {shown or 'none'}")
+    for label, values in each.items():
+        parts.append(f"{label}: {', '.join(map(_plain, values)) or 'none'}")
     return "; ".join(parts)
+
+
+def _plain(value: float | None) -> str:
+    """Write a seed's value as it is, to four digits; None for what was never reached."""
+    if value is None:
+        return "never"
+    return f"{value:,.0f}" if abs(value) >= 1e4 or float(value).is_integer() else f"{value:.4g}"
 
 
 def test_in_words(verdict: Verdict) -> str:
@@ -76,7 +88,7 @@ def reason(verdict: Verdict) -> str:
     """Write why a claim is not reproduced, and what differs from the paper; and why it is listed apart."""
     parts = [verdict.why] if verdict.why else []
     if verdict.differs:
-        parts.append(f"differs: {'; '.join(verdict.differs)}")
+        parts.append(f"{'Differs' if parts else 'differs'}: {'; '.join(verdict.differs)}")
     if verdict.claim.apart:
         parts.append(verdict.claim.apart)
     return ". ".join(parts)
@@ -89,7 +101,9 @@ def arm_table(found: TaskResults) -> list[dict[str, str | list[str]]]:
     for arm in found.arms:
         values = found.values(arm)
         row = {
-            "arm": found.label(arm), "seeds": found.seeds_in_words(arm), "failed": [r.failure for r in found.failed(arm)],
+            "arm": found.label(arm),
+            "seeds": found.seeds_in_words(arm),
+            "failed": [run.failure for run in found.failed(arm)],
             "each": ", ".join(numbers.show(found.measure, value) for value in values) or "–",
         }
         row |= dict.fromkeys(("median", "spread", "mean", "interval", "p"), "–")

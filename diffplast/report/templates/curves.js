@@ -8,7 +8,8 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
   const theirs = [...figure.querySelectorAll(".theirs")];
   const height = 260, top = 8, bottom = 24, left = 56, right = 20;
   const longest = Math.max(1, ...data.arms.flatMap((arm) => arm.episodes));
-  const first = Math.min(longest, ...data.arms.flatMap((arm) => arm.episodes));
+  const first = Math.min(longest, ...data.arms.flatMap((arm) =>
+    [...arm.episodes, ...(arm.paper?.episodes.filter((episode) => episode > 0) ?? [])]));
 
   // Two significant digits, three from 10 on; large numbers whole: as the rest of the page.
   const number = (value) => Math.abs(value) >= 1000 || Number.isInteger(value)

@@ -9,5 +9,6 @@ FINDINGS = Findings(
     quoted=paper.QUOTED,
     level=paper.LEVEL.value,
     figures={"binary_loss": figures.beside_figure_2},
+    headline=True,
     program_seconds=paper.PROGRAM_SECONDS,
 )

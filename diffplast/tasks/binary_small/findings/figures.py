@@ -49,7 +49,8 @@ def levels(results: TaskResults) -> tuple[Figure, str]:
                 axes.plot(places, each, ".", color=look["color"], markersize=3, alpha=0.6, zorder=2)
         never = needed == np.inf
         if runs and never.any():  # an arrow where training ended: it takes longer than that
-            axes.plot(places[never], [rows[0].longest[arm]] * never.sum(), "^", color=look["color"], markersize=4, zorder=3)
+            ended = [rows[0].longest[arm]] * never.sum()
+            axes.plot(places[never], ended, "^", color=look["color"], markersize=4, zorder=3)
         lines.append(Line2D([], [], marker="o", markersize=4, label=results.label(arm), **look))
         theirs = np.array([row.paper.get(arm, np.nan) for row in rows])
         if np.isfinite(theirs).any():

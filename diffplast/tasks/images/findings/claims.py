@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from diffplast.report import numbers
+from diffplast.report import numbers, statistics
 from diffplast.report.claims import Claim, Effect, Measured, better
 from diffplast.report.conditions import Conditions
 from diffplast.report.results import RunResult, TaskResults
@@ -45,20 +45,21 @@ def _figure(arm: str, episode: int) -> float:
 
 
 def restored(found: TaskResults) -> Measured:
-    """On all held-out test images, the error of every plastic seed is at most half of that of leaving the half blank."""
+    """On all held-out images, the error of every plastic seed is at most half of that of leaving the half blank."""
     shares = [_share(run, found.metric, run, "blank_error") for run in found.finished("plastic")]
     values = [share for share, _ in shares]
     middle, low, high = (numbers.percent(value) for value in numbers.band(values))
     blank = numbers.show(found.measure, float(np.median(found.values("plastic", "blank_error"))))
     ours = (
-        f"squared error {numbers.spread(found.measure, found.values('plastic'))}; leaving the half blank costs {blank}, of "
+        f"squared error {numbers.spread(found.measure, found.values('plastic'))}; a half left blank costs {blank}, of "
         f"which {middle} ({low} to {high}) is left, on {found.data_label}"
     )
+    measured = Measured(True, ours, f"{middle} of blank", each={"plastic, share of the error of a blank half": values})
     if all(share + margin <= HALF for share, margin in shares):
-        return Measured(True, ours, f"{middle} of blank")
+        return measured
     if any(share - margin > HALF for share, margin in shares):
-        return Measured(False, ours, f"{middle} of blank", "a seed leaves more than half of it")
-    return Measured(None, ours, f"{middle} of blank", "nearer to a half than the test images can tell")
+        return replace(measured, agrees=False, why="a seed leaves more than half of it")
+    return replace(measured, agrees=None, why="nearer to a half than the test images can tell")
 
 
 def fails(found: TaskResults) -> Measured:
@@ -67,12 +68,15 @@ def fails(found: TaskResults) -> Measured:
     other = min(found.finished("nonplastic"), key=lambda run: run.metric(found.metric))
     share, margin = _share(plastic, found.metric, other, found.metric)
     medians = [numbers.band(found.values(arm))[0] for arm in ("nonplastic", "plastic")]
+    spreads = [
+        f"{found.label(arm)} {numbers.spread(found.measure, found.values(arm))}" for arm in ("nonplastic", "plastic")
+    ]
     ours = (
-        "; ".join(f"{found.label(arm)} {numbers.spread(found.measure, found.values(arm))}" for arm in ("nonplastic", "plastic"))
-        + f": the closest two are {numbers.percent(share)} ± {numbers.percent(margin)} apart, on {found.data_label}"
+        f"{'; '.join(spreads)}; of the closest two, the plastic one has {numbers.percent(share)} ± "
+        f"{numbers.percent(margin)} of the other's error, on {found.data_label}"
     )
     short = f"{numbers.number(medians[0])} vs {numbers.number(medians[1])}"
-    effect = Effect("plastic error as a share of the non-plastic", share, share - margin, share + margin)
+    effect = Effect("plastic error as a share of the non-plastic", share, share - margin, share + margin, True)
     if not abs(share - HALF) >= margin:  # of a single test image there is no error, but nan
         return Measured(None, ours, short, "nearer to a half than the test images can tell", effect=effect)
     agrees = share < HALF
@@ -105,10 +109,11 @@ def structured(found: TaskResults) -> Measured:
         for run in runs
     ])
     middle, low, high = numbers.band(correlations)
+    interval = statistics.mean_interval(correlations)
     ours = (
         f"correlation of the α of neighbouring pixels' connections {numbers.number(middle)} ({numbers.number(low)} to "
-        f"{numbers.number(high)}; {numbers.seeds(len(runs))}), in the least clear seed {numbers.number(scores.min())} standard "
-        "deviations of shuffled matrices above them"
+        f"{numbers.number(high)}; {numbers.seeds(len(runs))}), in the least clear seed {numbers.number(scores.min())} "
+        "standard deviations of shuffled matrices above them"
     )
     return Measured(
         agrees=bool(scores.min() > 0),
@@ -116,7 +121,8 @@ def structured(found: TaskResults) -> Measured:
         short=f"r = {numbers.number(middle)}",
         why="" if scores.min() > 0 else "no more alike than in shuffled matrices",
         p=float(2 * stats.norm.sf(abs(scores).min())),
-        effect=Effect("correlation", middle, float(correlations.min()), float(correlations.max())),
+        effect=Effect("mean correlation", *interval) if interval else Effect("mean correlation", correlations.mean()),
+        each={"plastic, correlation": correlations.tolist()},
     )
 
 
@@ -127,7 +133,7 @@ CLAIMS = (
         place="section 4.3, figure 4a",
         source="text 4.3",
         published="pictures",
-        test="every seed leaves at most half of the error of a blank half, on all held-out images, by 2 standard errors",
+        test="every seed leaves at most half of a blank half's error, on all held-out images, by 2 standard errors",
         arms=("plastic",),
         judge=restored,
         conditions=PAPER,

@@ -101,7 +101,8 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         picture = axes.imshow(
             matrix, cmap=colours, vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="none"
         )
-        axes.set_title(f"{label}\nstructure {structure(runs['plastic'], name)}", fontsize=6.5)
+        value = numbers.number(runs["plastic"].metric(f"{name}_structure"))
+        axes.set_title(f"{label}: correlation {value}", fontsize=7)
         axes.set(xlabel="to pixel", xticks=[0, side**2], yticks=[0, side**2])
         bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02, extend="both")
         bar.ax.locator_params(nbins=2)
@@ -119,6 +120,7 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         f"The weights w and the plasticity coefficients α of one trained plastic network as two square pictures, a "
         f"row for each pixel from which and a column for each pixel to which a connection leads; blue is negative, "
         f"red positive. The largest magnitude is {sizes}; each point is the strongest of {block} connections. The "
-        f"correlation of neighbouring pixels' connections is {structure(runs['plastic'], 'weight')} in w and {alike} in α."
+        f"correlation of neighbouring pixels' connections is {structure(runs['plastic'], 'weight')} in w and {alike} "
+        "in α."
     )
     return figure, description

@@ -11,5 +11,6 @@ FINDINGS = Findings(
     figures={"maze_paths": figures.paths},
     animations={"maze_episodes": animation.animation},
     player=Player(animation.episodes),
+    headline=True,
     program_seconds=paper.PROGRAM_SECONDS,
 )

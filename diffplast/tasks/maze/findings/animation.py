@@ -23,7 +23,7 @@ STEP_MS = 90
 
 
 def animation(results: TaskResults) -> tuple[list[Image.Image], list[int]]:
-    """Draw the two episodes that `maze.paths` draws, side by side, with the reward so far; and each frame's time in ms."""
+    """Draw the two episodes of `figures.paths` side by side, with the reward so far; return frames and times in ms."""
     run = plastic_run(results)
     if run is None:
         picture = Image.new("RGB", (FINE * 400, FINE * HEAD), style.PAPER)

@@ -29,7 +29,7 @@ def track(path: np.ndarray, reward: np.ndarray, goal: np.ndarray) -> tuple[np.nd
 
 
 def draw_episode(axes: Axes, walls: np.ndarray, path: np.ndarray, reward: np.ndarray, goal: np.ndarray) -> None:
-    """Draw the maze, the goal and the agent's way; later steps are lighter and a little aside, so that none is hidden."""
+    """Draw the maze, the goal and the agent's way; later steps are lighter and a little aside, to hide none."""
     axes.imshow(walls, cmap="Greys", vmin=0, vmax=1.6)
     axes.plot(goal[1], goal[0], "s", color=GOAL, markersize=8.5, zorder=2)
     segments, steps = track(path, reward, goal)
@@ -67,7 +67,7 @@ def plastic_run(results: TaskResults) -> RunResult | None:
 
 
 def paths(results: TaskResults) -> tuple[Figure, str]:
-    """Draw the plastic agent in one maze before and after training: of those kept, the one of median reward after it."""
+    """Draw the plastic agent in one maze before and after training: of those kept, the one of median reward."""
     run = plastic_run(results)
     if run is None:
         figure, heading = Figure(figsize=(style.WIDTH, 0.6)), NOTHING

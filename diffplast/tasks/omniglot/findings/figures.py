@@ -27,26 +27,29 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
                 continue
             text = numbers.percent(float(np.median(values)))
             if len(values) > 1:
-                text += f" ({numbers.bare(results.measure, values.min())}–{numbers.bare(results.measure, values.max())})"
+                least, most = (numbers.bare(results.measure, value) for value in (values.min(), values.max()))
+                text += f" ({least}–{most})"
             name = f"{results.label(arm)}, {how}"
             rows.append((name, list(values), values.min(), values.max(), text, colour))
     ours = len(rows)
     rows += [_published(quoted) for quoted in _sorted()]
 
+    # Ours and the published ones are all near 100 %; what is at chance is named at the edge.
+    edge = 0.8 if all(value >= 0.8 or value < 2 * chance for _, dots, *_ in rows for value in dots) else 0.0
     figure = Figure(figsize=(style.WIDTH, 0.19 * len(rows) + 1.0))
     axes = figure.subplots()
     places = [-index - (0.9 if index >= ours else 0) for index in range(len(rows))]
-    axes.axvline(chance, color=style.FAINT, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "chance", (chance, places[-1] - 0.45), xytext=(2, 0), textcoords="offset points", color=style.FAINT,
-        fontsize=6.5,
-    )
     for place, (_, dots, low, high, text, colour) in zip(places, rows, strict=True):
-        if dots:
-            axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
-            marker = "o" if place > -ours else "D"
-            axes.plot(dots, [place] * len(dots), marker, color=colour, markersize=3.2, clip_on=False)
-        left = bool(dots) and low > 0.55  # beside the dots, on the side with more room
+        if not dots or high < edge:
+            axes.annotate(
+                f"◂ {text}" if dots else text, (edge, place), xytext=(4, 0), textcoords="offset points", va="center",
+                fontsize=6.5,
+            )
+            continue
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
+        marker = "o" if place > -ours else "D"
+        axes.plot(dots, [place] * len(dots), marker, color=colour, markersize=3.2, clip_on=False)
+        left = low > (1 + edge) / 2  # beside the dots, on the side with more room
         axes.annotate(
             text, (low if left else high, place), xytext=(-6 if left else 6, 0), textcoords="offset points",
             ha="right" if left else "left", va="center", fontsize=6.5,
@@ -55,7 +58,7 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
     axes.set_yticks(places, [row[0] for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(0, 1.005)
+    axes.set_xlim(edge, 1.002)
     axes.set_ylim(places[-1] - 0.6, 0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=f"{numbers.NBSP}%"))
     axes.set_xlabel(f"accuracy, {WAYS.value:g}-way 1-shot")
@@ -69,8 +72,8 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
     style.title(figure, heading)
     said = ["; ".join(f"{name} {text}" for name, *_, text, _ in part) for part in (rows[:ours], rows[ours:])]
     return figure, (
-        f"Accuracy, {WAYS.value:g}-way 1-shot. Ours, a dot for each seed, on {results.data_label}: {said[0]}. Published, on "
-        f"Omniglot: {said[1]}. Chance is {numbers.percent(chance)}."
+        f"Accuracy, {WAYS.value:g}-way 1-shot. Ours, a dot for each seed, on {results.data_label}: {said[0]}. "
+        f"Published, on Omniglot: {said[1]}. Chance is {numbers.percent(chance)}."
     )
 
 

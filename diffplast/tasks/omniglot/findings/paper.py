@@ -2,7 +2,7 @@
 
 from diffplast.report.paper import Quoted
 
-ACCURACY = Quoted("accuracy, mean of 10 networks; ± is the 95 % interval across runs", 0.985, "text 4.4, table 1", 0.0057)
+ACCURACY = Quoted("accuracy, mean of 10 networks; ±: 95 % interval across runs", 0.985, "text 4.4, table 1", 0.0057)
 RUNS = Quoted("networks", 10, "text 4.4")
 LENGTH = Quoted("training episodes", 1_000_000, "text 4.4")
 LR = Quoted("Adam's rate", 3e-4, "text 4.4")
