@@ -16,7 +16,7 @@ from diffplast.core import registry
 from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut, Positive, Strict
 
-SCALES = ("smoke", "laptop", "study")
+SCALES = ("smoke", "laptop", "paper")
 PATH = Path("params.yaml")
 
 
@@ -67,8 +67,8 @@ def _block(name: str) -> type[BaseModel]:
         return self
 
     fields = {
-        "runs": (Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)], ...),
-        "seeds": (dict[str, int | dict[str, int]], ...),
+        "arms": (Annotated[list[Literal[arms]], Field(min_length=1), AfterValidator(_distinct)], ...),
+        "seeds": (Seeds, ...),
         "experiment": (task.Experiment, ...),
         "test": (create_model("Tests", __base__=Strict, **{scale: (HeldOut, ...) for scale in SCALES}), ...),
         **{scale: (task.Settings, ...) for scale in SCALES},

@@ -34,7 +34,6 @@ class Experiment(Strict):
     goal_reward: Real
     bump_reward: Real
     neurons: Positive
-    inputs: list[str]
     init: Rate
     eta: Rate
     discount: Annotated[float, Field(ge=0, le=1)]
