@@ -45,12 +45,12 @@ def commit() -> str:
     return output.stdout.strip()
 
 
-def describe(threads: int, device: torch.device, seconds: float) -> dict:
+def describe(device: torch.device, seconds: float) -> dict:
     """Cost and machine of a run. seconds: time in the training loop, over all its sittings."""
     return {
         "seconds": round(seconds, 2),
         "peak_memory_mb": round(peak_memory_mb(), 1),
-        "threads": threads,
+        "threads": torch.get_num_threads(),
         "device": device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
         "processor": processor(),
         "cores": os.cpu_count(),

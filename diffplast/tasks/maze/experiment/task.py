@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.plasticity import PlasticRollout
 from diffplast.tasks.maze.experiment.env import MOVES, MazeEnv
 
@@ -34,8 +34,8 @@ class Experiment(Strict):
     goal_reward: Real
     bump_reward: Real
     neurons: Positive
-    init: Rate
-    eta: Rate
+    init: PositiveFloat
+    eta: PositiveFloat
     discount: Annotated[float, Field(ge=0, le=1)]
     value_weight: Weight
     concentration_penalty: Weight

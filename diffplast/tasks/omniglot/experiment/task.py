@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffplast.core.errors import UserError
-from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.core.task import Settings as BaseSettings
 
 
@@ -26,10 +26,10 @@ class Experiment(Strict):
     shots: Positive
     side: Positive
     features: Positive
-    label_strength: Rate
-    init_weight: Rate
-    init_alpha: Rate
-    eta: Rate
+    label_strength: PositiveFloat
+    init_weight: PositiveFloat
+    init_alpha: PositiveFloat
+    eta: PositiveFloat
     lstm_hidden: Positive
 
 
