@@ -34,6 +34,7 @@ class Experiment(Strict):
     goal_reward: Real
     bump_reward: Real
     neurons: Positive
+    inputs: list[str]
     init: PositiveFloat
     eta: PositiveFloat
     discount: Annotated[float, Field(ge=0, le=1)]

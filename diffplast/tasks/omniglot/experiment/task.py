@@ -156,7 +156,6 @@ class Omniglot(Task[Experiment]):
         "plastic": "plastic",
         "homogeneous": "homogeneous α",
         "nonplastic": "non-plastic",
-        "lstm": "LSTM",
     }
     metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True, percent=True)}
     dataset = "omniglot"
