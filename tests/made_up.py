@@ -61,7 +61,7 @@ class Tree:
         self.folder = folder
         self.scale = scale
         shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
-        self.set(*self.listing({name: seeds for name in names}), f"scale={scale}", *changes)
+        self.set(f"scale={scale}", *self.listing({name: seeds for name in names}), *changes)
         for name in names:
             for run in self.runs(name):
                 self.write(run)

@@ -435,7 +435,8 @@ def test_omniglot_control(make_tree, plastic, other, verdicts):
 
 def test_what_plasticity_adds(make_tree):
     tree = make_tree("omniglot")
-    assert "320 coefficients α (or one shared by all) and η, beside 111,424" in judged(tree, "omniglot", "adds").measured.ours
+    ours = judged(tree, "omniglot", "adds").measured.ours
+    assert "320 coefficients α (or one shared by all) and η, beside 111,424" in ours
     tree.set("omniglot.experiment.ways=20", "omniglot.experiment.features=8")
     assert judged(tree, "omniglot", "adds").measured.agrees is False
 
@@ -504,7 +505,8 @@ def test_holm_and_hodges_lehmann():
     differences = sorted(a - b for a in first for b in second)
     assert test.shift == differences[12] and test.wins == 1
     # The interval holds exactly the shifts that the test does not reject.
-    for shift, kept in ((test.low + 0.01, True), (test.low - 0.01, False), (test.high - 0.01, True), (test.high + 0.01, False)):
+    edges = (test.low + 0.01, True), (test.low - 0.01, False), (test.high - 0.01, True), (test.high + 0.01, False)
+    for shift, kept in edges:
         p = statistics.rank_sum(np.array(first) - shift, second, higher_is_better=True).p
         assert (p > 0.05) == kept
     few = statistics.rank_sum([1.0, 2.0], [3.0, 4.0], higher_is_better=False)

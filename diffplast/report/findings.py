@@ -7,7 +7,6 @@ its learning curves and no claims.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -44,7 +43,8 @@ class Findings:
     compared with. curves: the paper's learning curve of an arm, in the task's metric. heading: a heading of the
     learning curves instead of the general one. level: a value of the metric that is marked across the curves.
     log_episodes: whether arms differ by orders of magnitude in the length of their training. figures, animations:
-    further ones by file name. headline: whether it is in the small figure of the README. program_seconds: time of a training episode of the released program, by arm.
+    further ones by file name. headline: whether it is in the first figure, of README and page. player: a part of the
+    page that answers. program_seconds: time of a training episode of the released program, by arm.
     """
 
     claims: tuple["Claim", ...] = ()
@@ -69,8 +69,3 @@ def load(task: str) -> Findings:
         if error.name != package:
             raise
         return Findings()
-
-
-def folder(task: str) -> Path:
-    """Return where the files of a task's findings are."""
-    return Path(__file__).parents[1] / "tasks" / task / "findings"

@@ -1,4 +1,4 @@
-"""All tasks in one figure: the first thing to look at."""
+"""The first figure to look at, in the README and on the page."""
 
 from dataclasses import replace
 
@@ -28,36 +28,31 @@ def finding(results: dict[str, TaskResults]) -> str:
     return f"Plastic networks do better than non-plastic ones in {where} (medians on unseen episodes)"
 
 
-def overview(results: dict[str, TaskResults], heading: str | None = None) -> tuple[Figure, str]:
-    """Draw the learning curves of some tasks side by side, with one legend; returns the figure and its description.
+def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
+    """Draw learning curves side by side, with one legend; returns the figure and its description.
 
-    heading: instead of `finding` of these tasks.
+    It has the tasks whose findings say so, or all where none does, and is headed by what all of them show.
     """
-    rows = -(-len(results) // COLUMNS)
+    chosen = {name: found for name, found in results.items() if findings.load(name).headline} or results
+    rows = -(-len(chosen) // COLUMNS)
     figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.5))
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     legend: dict[str, Line2D] = {}
-    for axes, found in zip(panels, results.values(), strict=False):
+    for axes, found in zip(panels, chosen.values(), strict=False):
         draw_curves(axes, found, replace(usual(found), seeds=False))
         axes.set_title(f"{found.kind.title}: {found.measure.label}", loc="left")
         for arm in found.arms:
             legend.setdefault(arm, Line2D([], [], label=found.label(arm), **style.arm_style(arm, found.arms)))
     keys = [*legend.values()]
-    if any(usual(found).paper for found in results.values()):
+    if any(usual(found).paper for found in chosen.values()):
         keys.append(paper_mark("the paper's curve"))
     keys.append(unseen_mark())
-    rest = panels[len(results) :]
+    rest = panels[len(chosen) :]
     for axes in rest:
         axes.axis("off")
     if len(rest):
         rest[0].legend(handles=keys, loc="center", handlelength=3, labelspacing=0.7, fontsize=8)
     else:
         figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2)
-    style.title(figure, heading or finding(results), 110)
-    return figure, " ".join(describe(found) for found in results.values())
-
-
-def headline(results: dict[str, TaskResults]) -> tuple[Figure, str]:
-    """Draw the small figure of the README: the tasks whose findings say so, headed by what all tasks show."""
-    chosen = {name: found for name, found in results.items() if findings.load(name).headline}
-    return overview(chosen or results, finding(results))
+    style.title(figure, finding(results), 110)
+    return figure, " ".join(describe(found) for found in chosen.values())

@@ -5,20 +5,22 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from diffplast.core import params
 from diffplast.report import claims, curves, figures, findings, numbers, style, tables
 from diffplast.report.cost import cost, duration, machines
-from diffplast.report.overview import headline, overview
+from diffplast.report.overview import overview
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
+TASKS = Path(__file__).parents[1] / "tasks"
+"""Where the texts of the tasks are, as TASK/findings/page.html."""
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 
 def write(scale: str, results: dict[str, TaskResults]) -> None:
-    """Write claims.json, claims.md, cost.md, index.html, and figures/overview and headline, to reports/SCALE.
+    """Write claims.json, claims.md, cost.md, overview.png and .svg, and index.html to reports/SCALE.
 
     The figures of the tasks must be there. Raises ResultsError where one is missing.
     """
@@ -29,8 +31,7 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
     (folder / "claims.md").write_text(tables.as_markdown(found, titles))
     (folder / "cost.md").write_text(cost(scale, results) + "\n")
     with style.in_style():
-        style.save(*overview(results), folder / "figures" / "overview")
-        style.save(*headline(results), folder / "figures" / "headline")
+        style.save(*overview(results), folder / "overview")
     (folder / "index.html").write_text(page(scale, results, found))
 
 
@@ -38,7 +39,7 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
     """Return the report as one page of HTML."""
     shown = {name: findings.load(name) for name in results}
     players = {name: each.player.data(results[name]) for name, each in shown.items() if each.player}
-    folder = Path("reports", scale) / "figures"
+    folder = Path("reports", scale)
     return _environment().get_template("report.html").render(
         scale=scale,
         results=results,
@@ -48,7 +49,8 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
         verdicts=tables.counts_in_words(found),
         overview=picture(folder / "overview.svg"),
         pictures={
-            name: [picture(folder / f"{figure}.svg", name) for figure in figures.names(name)] for name in results
+            name: [picture(folder / "figures" / name / f"{figure}.svg") for figure in figures.names(name)]
+            for name in results
         },
         players={name: data for name, data in players.items() if data},
         tables={name: tables.arm_table(result) for name, result in results.items()},
@@ -61,7 +63,7 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
 def _environment() -> Environment:
     """Return the templates' environment: those of the report, and the texts of the tasks."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("diffplast.report"), PackageLoader("diffplast", "tasks")]),
+        loader=ChoiceLoader([PackageLoader("diffplast.report"), FileSystemLoader(TASKS)]),
         undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters |= {
@@ -76,13 +78,13 @@ def _environment() -> Environment:
     return environment
 
 
-def picture(path: Path, task: str = "") -> dict[str, str]:
+def picture(path: Path) -> dict[str, str]:
     """Return an SVG figure as a data URI whose lines follow the reader's light or dark scheme, its title and words.
 
-    Raises ResultsError where the stage that draws the figures of `task` has not made it.
+    path: reports/SCALE/figures/TASK/NAME.svg. Raises ResultsError where the stage that draws it has not made it.
     """
     if not path.exists():
-        command = f"dvc repro stages/{task}/dvc.yaml:figures@{path.parts[1]}"
+        command = f"dvc repro stages/{path.parts[3]}/dvc.yaml:figures@{path.parts[1]}"
         raise ResultsError(f"{path}: no such figure; make it with: {command}")
     text = path.read_text()
     about = ElementTree.fromstring(text)

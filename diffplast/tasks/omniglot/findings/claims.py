@@ -25,7 +25,7 @@ CHANCE_MARGIN = 0.02
 """Accuracies this near to chance are at chance."""
 
 NETWORK = {"ways": 5, "shots": 1, "features": 64, "side": 31}
-SHARED = {"batch": 1, "groupings": None, "precision": "float32", "clip": None}
+SHARED = {"batch": 1, "groupings": None, "clip": None}
 TEXT = Conditions(
     experiment=NETWORK,
     settings=SHARED | {"lr": LR.value, "decay": None},
