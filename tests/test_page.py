@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from diffplast.core import params, registry
-from diffplast.report import figures, results
+from diffplast.report import figures, findings, results
 from diffplast.report import page as report
 
 from .made_up import Tree
@@ -76,6 +76,10 @@ def test_nothing_sticks_out_and_every_figure_is_drawn(page):
     assert pictures.count() == 1 + sum(len(figures.names(name)) for name in registry.names())
     assert all(pictures.evaluate_all("all => all.map(img => img.complete && img.naturalWidth)"))
     for name in registry.names():
+        seeds = page.locator(f"#{name} .curves .seed").count()
+        assert seeds == 3 * page.locator(f"#{name} .curves .line").count()
+        drawn = {arm for arm in registry.load(name).arms if arm in findings.load(name).curves}
+        assert page.locator(f"#{name} .curves .paper").count() == len(drawn)
         arms = page.locator(f"#{name} .curves .arm").count()
         assert page.locator(f"#{name} .curves .line").count() == arms > 0
         assert page.locator(f"#{name} .curves .still").is_hidden()

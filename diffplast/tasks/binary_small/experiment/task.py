@@ -68,15 +68,15 @@ class LSTMNetwork(nn.Module):
         return torch.where(clamped[-1, :, :-1], inputs[-1, :, :-1], outputs)
 
 
-NETWORKS = {"plastic": PlasticNetwork, "nonplastic": LargeNetwork, "lstm": LSTMNetwork}
+NETWORKS = {"plastic": PlasticNetwork, "plastic_long": PlasticNetwork, "nonplastic": LargeNetwork, "lstm": LSTMNetwork}
 
 
 class BinarySmall(Task[Experiment]):
     """Binary patterns, small."""
 
     title = "Binary patterns, small"
-    arms = {"plastic": "plastic", "nonplastic": "non-plastic RNN", "lstm": "LSTM"}
-    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    arms = {"plastic": "plastic", "plastic_long": "plastic, long times", "nonplastic": "non-plastic RNN", "lstm": "LSTM"}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
     Experiment = Experiment
 
     def network(self) -> nn.Module:
