@@ -62,7 +62,7 @@ def link(file: Path) -> None:
 
 
 def keep() -> None:
-    """Copy to reports/study/ the parameters, with the runs that are finished, and the study's part of every dvc.lock."""
+    """Copy to reports/study/ the parameters, with the runs that are finished, and its part of every dvc.lock."""
     KEPT.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(params.PATH, KEPT / params.PATH)
     finished = []
