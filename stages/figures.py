@@ -7,16 +7,16 @@ from diffplast.core import params, runs
 from diffplast.report import figures, results
 
 
-@runs.errors_told()
-def main() -> None:
+@runs.report_user_errors()
+def main(arguments: list[str]) -> None:
     """Read and check params, read the task's results, draw."""
-    if len(sys.argv) != 3:
+    if len(arguments) != 2:
         sys.exit(__doc__)
-    task, scale = sys.argv[1:]
+    task, scale = arguments
     found = results.read(task, scale, params.load(task))
     with runs.writing_to(Path("reports", scale)):
         figures.write(found, Path("reports", scale))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -8,16 +8,16 @@ from diffplast.report import page as report
 from diffplast.report import results
 
 
-@runs.errors_told()
-def main() -> None:
+@runs.report_user_errors()
+def main(arguments: list[str]) -> None:
     """Read and check params, read the results of every task, write claims and page."""
-    if len(sys.argv) != 2:
+    if len(arguments) != 1:
         sys.exit(__doc__)
-    scale = sys.argv[1]
+    scale = arguments[0]
     found = results.read_all(scale, params.read())
     with runs.writing_to(Path("reports", scale)):
         report.write(scale, found)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

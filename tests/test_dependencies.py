@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffplast import data
 from diffplast.core import params, registry
-from diffplast.report import figures
 from tests.conftest import ROOT
 
 FILES = [ROOT / "dvc.yaml", *(ROOT / "stages" / name / "dvc.yaml" for name in registry.names())]
@@ -17,7 +15,7 @@ PIPELINE = {
     for file in FILES
     for stage in params.YAML(typ="safe").load(file.read_text())["stages"].values()
 }
-OF_A_TASK = [stage for stage in PIPELINE if stage.startswith(("stages.train", "stages.evaluate", "stages.figures"))]
+OF_RUNS = [stage for stage in PIPELINE if stage.startswith(("stages.train", "stages.evaluate"))]
 
 
 def imports_of(file: Path, seen: set[Path]) -> set[Path]:
@@ -44,65 +42,77 @@ def imports_of(file: Path, seen: set[Path]) -> set[Path]:
     return seen
 
 
-def preparing(kinds) -> set[Path]:
-    """Source files that prepare the data sets of some kinds."""
-    names = [name.split(":")[0] for kind in kinds for name in data.DATA_SETS[kind].values()]
-    return {ROOT / f"{name.replace('.', '/')}.py" for name in names}
+def covered(file: Path, deps: list[str]) -> bool:
+    return any((ROOT / dep) in (file, *file.parents) for dep in deps)
+
+
+def is_only_a_package(file: Path) -> bool:
+    """Whether a file holds nothing but a docstring, and perhaps the library's names, looked up when asked for."""
+    return file.name == "__init__.py" and (
+        file.parent.name == "diffplast" or all(isinstance(node, ast.Expr) for node in ast.parse(file.read_text()).body)
+    )
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_what_a_stage_imports_is_among_its_deps(stage):
     block = PIPELINE[stage]
-    module, *arguments = block["cmd"].split()[2:]
-    kind = module.removeprefix("stages.")
+    module, name, *_ = block["cmd"].split()[2:]
     files = imports_of(ROOT.joinpath(*module.split(".")).with_suffix(".py"), set())
-    if kind in ("train", "evaluate", "figures"):
-        files |= imports_of(ROOT / "diffplast" / "tasks" / f"{arguments[0]}.py", set())
-    if kind == "download" or (kind in ("train", "evaluate") and registry.load(arguments[0]).dataset):
-        files |= imports_of(ROOT / "diffplast" / "data" / "__init__.py", set())
-    if kind == "figures":
-        named = [figures.CURVES.get(arguments[0]), *figures.FIGURES.get(arguments[0], {}).values()]
-        named += figures.ANIMATIONS.get(arguments[0], {}).values()
-        for place in filter(None, named):
-            files |= imports_of(ROOT / f"{place.partition(':')[0].replace('.', '/')}.py", set())
-    if kind == "report":
-        files |= {file for file in (ROOT / "diffplast" / "templates").rglob("*") if file.is_file()}
-    if kind in ("download", "report"):  # preparers are imported by name; the report checks options
-        kinds = arguments[:1] if kind == "download" else data.DATA_SETS
-        files |= {file for module in preparing(kinds) for file in imports_of(module, set())}
-    needed = {str(file.relative_to(ROOT)) for file in files}
-    folders = tuple(f"{dep}/" for dep in block["deps"] if (ROOT / dep).is_dir())
-    missing = {file for file in needed - set(block["deps"]) if not file.startswith(folders)}
+    if stage in OF_RUNS:
+        files |= imports_of(ROOT / "diffplast" / "tasks" / name / "experiment" / "task.py", set())
+    missing = [file for file in files if not covered(file, block["deps"]) and not is_only_a_package(file)]
     assert not missing, f"{stage} imports files that are not among its deps: {sorted(missing)}"
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
-def test_deps_exist_once_and_are_folders_only_where_all_in_them_is_used_together(stage):
+def test_deps_are_few_and_exist(stage):
     deps = PIPELINE[stage]["deps"]
-    code = [dep for dep in deps if dep.startswith(("stages/", "diffplast/"))]
-    folders = {dep for dep in code if (ROOT / dep).is_dir()}
-    assert all((ROOT / dep).exists() for dep in code) and len(set(deps)) == len(deps)
-    together = {"diffplast/core", "diffplast/plasticity"}
-    if stage.startswith("stages.report"):
-        together |= {f"diffplast/{name}" for name in ("data", "figures", "tasks", "templates")}
-    assert folders <= together
+    assert len(deps) <= 7 and len(set(deps)) == len(deps)
+    assert all((ROOT / dep).exists() for dep in deps if dep.startswith(("stages/", "diffplast/")))
+
+
+@pytest.mark.parametrize("stage", OF_RUNS)
+def test_training_depends_on_no_code_that_it_does_not_use(stage):
+    """So that an edit of another task, of a figure or of how data are prepared trains nothing."""
+    name = stage.split()[1]
+    code = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("diffplast/")}
+    shared = {"diffplast/core", "diffplast/plasticity", "diffplast/tasks/completion.py"}
+    assert code <= shared | {f"diffplast/tasks/{name}/experiment"}
+    used = imports_of(ROOT / "diffplast" / "tasks" / name / "experiment" / "task.py", set())
+    assert ("diffplast/tasks/completion.py" in code) == (ROOT / "diffplast/tasks/completion.py" in used)
 
 
 def test_training_uses_every_file_of_the_core():
-    """An edit there trains everything anew, so that what only later stages use is to be elsewhere."""
+    """An edit there trains everything again, so that what only later stages use is to be elsewhere."""
     loaded = imports_of(ROOT / "stages" / "train.py", set())
-    assert set((ROOT / "diffplast" / "core").glob("*.py")) <= loaded
+    for name in registry.names():
+        loaded |= imports_of(ROOT / "diffplast" / "tasks" / name / "experiment" / "task.py", set())
+    assert set((ROOT / "diffplast" / "core").rglob("*.py")) <= loaded
 
 
-@pytest.mark.parametrize("stage", OF_A_TASK)
-def test_how_data_are_prepared_is_no_dep_of_what_uses_them(stage):
-    modules = {str(module.relative_to(ROOT)) for module in preparing(data.DATA_SETS)}
-    assert not modules & set(PIPELINE[stage]["deps"])
+def test_each_layer_imports_only_what_lies_below():
+    layers = {
+        "plasticity": {"plasticity"},
+        "core": {"core", "plasticity"},
+        "data": {"data", "core"},
+        "tasks": {"tasks", "core", "plasticity", "report"},  # findings use the report's tools
+    }
+    for layer, allowed in layers.items():
+        for file in (ROOT / "diffplast" / layer).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                module = node.module if isinstance(node, ast.ImportFrom) and not node.level else None
+                if module and module.startswith("diffplast."):
+                    assert module.split(".")[1] in allowed, f"{file.relative_to(ROOT)} imports {module}"
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_a_tasks_stages_run_at_the_top_and_are_of_that_task(name):
+def test_the_files_of_the_tasks_are_alike(name):
+    """They differ by the task's name, what it shares with others, its data set and the label of its plot."""
     file = params.YAML(typ="safe").load((ROOT / "stages" / name / "dvc.yaml").read_text())
     assert list(file["stages"]) == ["train", "evaluate", "figures"]
     for kind, stage in file["stages"].items():
         assert stage["wdir"] == "../.." and stage["cmd"].startswith(f"python -m stages.{kind} {name} ")
+    dataset = registry.load(name).dataset
+    for kind in ("train", "evaluate"):
+        data = [dep for dep in file["stages"][kind]["deps"] if dep.startswith("data/")]
+        assert data == ([f"data/${{item.scale}}/{dataset}"] if dataset else [])

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from diffplast.core import params, registry, runs
-from diffplast.core.checkpoint import deserialised
-from diffplast.data import formats
+from diffplast.core import dataset, params, registry, runs
+from diffplast.core.checkpoint import load_tensors
 from tests.conftest import ROOT, SMALL
 
 # Experiments as small as the formats of data allow, and lengths that leave time to be killed.
@@ -40,7 +39,8 @@ DATA = {
 
 # Every stage starts as a copy of one process that has imported what takes seconds.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["pandas", "torch._dynamo", *(f"diffplast.tasks.{name}" for name in registry.names())])
+MODULES = [f"diffplast.tasks.{name}.experiment.task" for name in registry.names()]
+context.set_forkserver_preload(["pandas", "torch._dynamo", *MODULES])
 
 
 def _run(folder: Path, stage: str, arguments: tuple[str, ...], largest_file: int | None) -> None:
@@ -62,18 +62,19 @@ class Folder:
         content["checkpoint_seconds"] = checkpoint_seconds
         content[task]["experiment"] |= EXPERIMENTS[task]
         content[task]["smoke"] |= {"episodes": 4 * UPDATES.get(task, 300), "batch": 4, "curve_every": 20}
-        content[task]["smoke"] |= {"stop_below": None}
         path.mkdir()
         with (path / "params.yaml").open("w") as file:
             YAML().dump(content, file)
         kind = registry.load(task).dataset
         if kind is not None:
-            formats.write(path / runs.data_file(kind, "smoke"), kind, DATA[kind])
-            runs.write_json(path / runs.data_file(kind, "smoke").with_suffix(".json"), {})
+            data = path / runs.data_folder(kind, "smoke")
+            data.mkdir(parents=True)
+            dataset.write(data / "data.npz", kind, DATA[kind])
+            runs.write_json(data / "source.json", {})
 
     def start(self, stage: str, largest_file: int | None = None):
         """The process of a stage, started. largest_file: in bytes; writing more fails as on a full disk."""
-        arguments = (self.run.task, self.run.scale, self.run.arm, str(self.run.seed))
+        arguments = (self.run.task, self.run.scale, self.run.name)
         process = context.Process(target=_run, args=(self.path, stage, arguments, largest_file))
         process.start()
         return process
@@ -118,7 +119,7 @@ def wait_for_saves(process, checkpoint: Path, saves: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", registry.names())
 def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
-    """The run never cut off shares the machine with the killed one, as runs of `dvc queue` do, and saves but once."""
+    """The uninterrupted run shares the machine with the killed one, as runs of `dvc queue` do, and saves but once."""
     chance = random.Random(task)
     whole, killed = Folder(tmp_path / "whole", task, 1e9), Folder(tmp_path / "killed", task, 1e-6)
     uninterrupted, episodes = whole.start("train"), []
@@ -129,8 +130,8 @@ def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        episodes.append(deserialised(killed.path / killed.run.checkpoint)["state"]["episode"])
-    assert 0 < episodes[0] and episodes == sorted(set(episodes)), "every sitting goes on from where the last one was"
+        episodes.append(load_tensors(killed.path / killed.run.checkpoint)["state"]["episode"])
+    assert 0 < episodes[0] and episodes == sorted(set(episodes)), "every sitting resumes where the last one was"
     assert killed.finish("train") == 0
     uninterrupted.join()
     assert uninterrupted.exitcode == 0
@@ -195,7 +196,7 @@ def test_folder_that_cannot_be_made_is_named(folder, unharmed, stage, top):
     assert folder.results() == unharmed
 
 
-def test_training_goes_on_where_no_state_can_be_saved(folder, unharmed):
+def test_training_continues_where_no_state_can_be_saved(folder, unharmed):
     (folder.path / "checkpoints").touch()
     assert folder.finish("train") == 0
     assert "the state could not be saved (checkpoints/smoke/binary: Not a directory)" in folder.refusal()
@@ -225,13 +226,13 @@ def test_damaged_results_of_training_are_not_evaluated(folder, name):
     assert not (folder.path / folder.run.results).exists()
 
 
-def test_other_data_start_training_anew(tmp_path):
+def test_other_data_start_training_from_the_beginning(tmp_path):
     folder = Folder(tmp_path / "run", "omniglot", 1e9)
     assert folder.finish("train") == 0
     weights = folder.path / folder.run.folder / "weights.pt"
     before = weights.read_bytes()
     other = DATA["omniglot"] | {"drawings": 255 - DATA["omniglot"]["drawings"]}
-    formats.write(folder.path / runs.data_file("omniglot", "smoke"), "omniglot", other)
+    dataset.write(folder.path / runs.data_folder("omniglot", "smoke") / "data.npz", "omniglot", other)
     assert folder.finish("train") == 0
     assert "other parameters, data or code" in folder.refusal()
     assert weights.read_bytes() != before

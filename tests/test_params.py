@@ -79,13 +79,14 @@ def test_missing_key_is_named(reports, path):
 BAD_VALUES = {
     "scale": "desktop",
     "device": "gpu",
-    "threads": 0,
     "checkpoint_seconds": -1.0,
     "datasets.images": "imagenet",
-    "binary.arms": ["plastic", "plastik"],
-    "binary.seeds": [],
-    "images.seeds": [0, 0],
-    "maze.seeds": [-1],
+    "binary.runs": ["plastic-0", "plastik-0"],
+    "images.runs": [],
+    "maze.runs": ["plastic-0", "plastic-0"],
+    "omniglot.runs": ["plastic-00"],
+    "binary.seeds.laptop": -1,
+    "maze.seeds.study": {"plastic": 3},
     "maze.laptop.lr": -1e-3,
     "maze.laptop.episodes": 0,
     "maze.laptop.batch": 2.5,
@@ -112,16 +113,16 @@ def test_bad_value_is_refused_by_key(key):
 
 
 def test_all_problems_are_listed_at_once():
-    content = changed(("threads",), lambda parent, key: parent.__setitem__(key, -2))
+    content = changed(("checkpoint_seconds",), lambda parent, key: parent.__setitem__(key, -2.0))
     content["maze"]["laptop"]["lr"] = -1
     content["scael"] = content.pop("scale")
     said = problems(content)
-    assert all(key in said for key in ("threads", "maze.laptop.lr", "scael", "did you mean scale?"))
+    assert all(key in said for key in ("checkpoint_seconds", "maze.laptop.lr", "scael", "did you mean scale?"))
 
 
 def test_a_stage_refuses_before_any_work(tmp_path):
     YAML().dump(changed(("binary", "smoke", "lr"), misspell), (tmp_path / "params.yaml").open("w"))
-    stage = [sys.executable, ROOT / "stages" / "train.py", "binary", "smoke", "plastic", "0"]
+    stage = [sys.executable, ROOT / "stages" / "train.py", "binary", "smoke", "plastic-0"]
     result = subprocess.run(stage, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 1
     assert "binary.smoke.lrx: unknown key; did you mean lr?" in result.stderr
@@ -132,14 +133,14 @@ def test_a_stage_refuses_before_any_work(tmp_path):
 def test_assignments_keep_comments_and_refuse_bad_values(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text())
-    params.assign(["scale=smoke", "maze.seeds=[0,1,2]", "maze.laptop.lr=3e-4"], path)
+    params.assign(["scale=smoke", "maze.runs=[plastic-3]", "maze.laptop.lr=3e-4"], path)
     checked = params.load(path=path)
-    assert (checked.scale, checked.maze.seeds, checked.maze.laptop.lr) == ("smoke", [0, 1, 2], 3e-4)
+    assert (checked.scale, checked.maze.runs, checked.maze.laptop.lr) == ("smoke", ["plastic-3"], 3e-4)
     comments = [text.count("#") for text in (path.read_text(), (ROOT / "params.yaml").read_text())]
     assert comments[0] == comments[1]
 
     before = path.read_text()
-    for bad in ("maze.sedes=[0]", "scale=tiny", "threads"):
+    for bad in ("maze.rnus=[plastic-0]", "scale=tiny", "device"):
         with pytest.raises(params.ParamsError):
             params.assign([bad], path)
         assert path.read_text() == before
@@ -149,9 +150,11 @@ def test_assignments_leave_valid_yaml_where_dvc_has_rewritten_the_file(tmp_path)
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text())
     apply_overrides(path, ["scale=smoke"])  # what `dvc exp run -S` does: lists then stand on lines of their own
-    params.assign(["binary.seeds=[3]", "maze.seeds=[0,1,2]"], path)
+    params.assign(["binary.runs=[plastic-3]", "maze.runs=[plastic-0,nonplastic-1]"], path)
     checked = params.load(path=path)
-    assert (checked.scale, checked.binary.seeds, checked.maze.seeds) == ("smoke", [3], [0, 1, 2])
+    assert (checked.scale, checked.binary.runs, checked.maze.runs) == (
+        "smoke", ["plastic-3"], ["plastic-0", "nonplastic-1"],
+    )  # fmt: skip
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path):
@@ -160,3 +163,20 @@ def test_missing_and_unreadable_files_are_named(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1, 2")
     with pytest.raises(params.ParamsError, match="not valid YAML"):
         params.load(path=tmp_path / "params.yaml")
+
+
+def test_a_new_scale_lists_the_runs_that_its_seeds_ask_for(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    params.assign(["maze.seeds.smoke={plastic: 2, homogeneous: 0, nonplastic: 1}", "images.seeds.smoke=1"], path)
+    params.assign(["scale=smoke"], path)
+    checked = params.load(path=path)
+    assert checked.maze.runs == ["plastic-0", "plastic-1", "nonplastic-0"]
+    assert checked.images.runs == ["plastic-0", "homogeneous-0", "nonplastic-0"]
+
+
+def test_the_committed_runs_are_those_of_the_scale(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    params.assign([f"scale={GOOD['scale']}"], path)
+    assert params.read(path) == GOOD

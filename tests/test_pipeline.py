@@ -15,8 +15,6 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-SMOKE = [f"{name}.seeds=[0]" for name in registry.names()]
-
 
 class Clone:
     """A copy of the project with a git history and a DVC cache of its own."""
@@ -79,7 +77,7 @@ def tasks_of(stages: set[str], kind: str) -> set[str]:
 def reproduced(tmp_path_factory):
     """A copy in which the whole pipeline has run once at `smoke`."""
     clone = Clone(tmp_path_factory.mktemp("clone"))
-    clone.set("scale=smoke", *SMOKE)
+    clone.set("scale=smoke")
     clone.repro()
     return clone
 
@@ -89,14 +87,14 @@ def clone(reproduced):
     """The reproduced copy; every change of params or sources, but not of dvc.lock, is taken back after the test."""
     yield reproduced
     reproduced.run("git", "checkout", "--quiet", "--", "params.yaml", "diffplast", "stages/*.py")
-    reproduced.set("scale=smoke", *SMOKE)
+    reproduced.set("scale=smoke")
 
 
 def test_everything_is_made(reproduced):
     reports = reproduced.folder / "reports" / "smoke"
     for name in registry.names():
-        assert (reports / "figures" / f"{name}.png").stat().st_size > 1000
-        assert (reports / "figures" / f"{name}.svg").stat().st_size > 1000
+        assert (reports / "figures" / name / "curves.png").stat().st_size > 1000
+        assert (reports / "figures" / name / "curves.svg").stat().st_size > 1000
         for arm in registry.load(name).arms:
             assert (reports / "runs" / name / f"{arm}-0" / "metrics.json").exists()
     assert (reports / "claims.md").exists() and (reports / "claims.json").exists()
@@ -131,32 +129,31 @@ def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
     clone.set("data.images.folder.test_share=0.2", "data.omniglot.omniglot.test_classes=50")
     assert clone.would_run() == set()
     clone.set("data.images.natural-patches.seed=1")
-    assert clone.would_run() == {"download_images@smoke", "report@smoke"}
+    assert clone.would_run() == {"prepare_images@smoke", "report@smoke"}
     clone.set("data.images.natural-patches.seed=0", "datasets.omniglot=omniglot")
-    assert clone.would_run() == {"download_omniglot@smoke", "report@smoke"}
+    assert clone.would_run() == {"prepare_omniglot@smoke", "report@smoke"}
 
 
 def test_an_edited_figure_trains_nothing(clone):
-    clone.edit("diffplast/figures/curves.py")
+    clone.edit("diffplast/tasks/maze/findings/figures.py")
     stages = clone.would_run()
     assert tasks_of(stages, "figures") == set(registry.names())
     assert not tasks_of(stages, "train") and not tasks_of(stages, "evaluate")
 
 
-def test_an_edited_template_makes_the_page_again_and_nothing_else(clone):
-    clone.edit("diffplast/templates/report.css")
-    started = time.monotonic()
-    assert clone.repro() == {"report@smoke"}
-    assert time.monotonic() - started < 20
+def test_an_edited_template_trains_nothing(clone):
+    clone.edit("diffplast/report/templates/report.css")
+    ran = clone.repro()
+    assert "report@smoke" in ran and not tasks_of(ran, "train") and not tasks_of(ran, "evaluate")
 
 
 def test_an_edited_task_leaves_the_others_alone(clone):
-    clone.edit("diffplast/tasks/maze.py")
+    clone.edit("diffplast/tasks/maze/experiment/task.py")
     assert tasks_of(clone.would_run(), "train") == {"maze"}
 
 
 def test_a_run_that_is_no_longer_finite_is_shown_as_failed_and_the_rest_completes(clone):
-    with (clone.folder / "diffplast" / "tasks" / "binary.py").open("a") as file:
+    with (clone.folder / "diffplast" / "tasks" / "binary" / "experiment" / "task.py").open("a") as file:
         file.write(
             "\n\nclass Poisoned(Binary):\n"
             "    def step(self, network, episodes):\n"
@@ -176,12 +173,10 @@ def test_a_run_that_is_no_longer_finite_is_shown_as_failed_and_the_rest_complete
     assert clone.would_run() == set()
 
 
-def test_a_new_seed_trains_only_that_seed(clone):
-    clone.set("binary.seeds=[0, 1]")
+def test_a_new_run_trains_only_that_run(clone):
+    clone.set("binary.runs=[plastic-0,plastic-1,homogeneous-0,nonplastic-0]")
     ran = clone.repro()
-    assert {stage for stage in ran if ":train@" in stage} == {
-        f"stages/binary/dvc.yaml:train@smoke-{arm}-1" for arm in registry.load("binary").arms
-    }
+    assert {stage for stage in ran if ":train@" in stage} == {"stages/binary/dvc.yaml:train@smoke-plastic-1"}
 
 
 def test_training_again_gives_the_same_bytes(clone):

@@ -12,7 +12,7 @@ from tests.test_pipeline import Clone
 pytestmark = pytest.mark.slow
 
 TASK = "stages/binary_small"
-RUN = "smoke-lstm-0"  # needs no kernels, which every copy of the project compiles anew
+RUN = "smoke-lstm-0"
 TRAIN, EVALUATE = (f"{TASK}/dvc.yaml:{stage}@{RUN}" for stage in ("train", "evaluate"))
 LRS = "binary_small.smoke.lr={{plastic: 0.1, nonplastic: 0.1, lstm: {}}}"
 
@@ -21,7 +21,7 @@ LRS = "binary_small.smoke.lr={{plastic: 0.1, nonplastic: 0.1, lstm: {}}}"
 def clone(tmp_path_factory):
     """A copy in which one small run has been trained and evaluated."""
     clone = Clone(tmp_path_factory.mktemp("clone"))
-    clone.set("scale=smoke", "binary_small.experiment.lstm_hidden=50", "binary_small.smoke.stop_below=null")
+    clone.set("scale=smoke", "binary_small.experiment.lstm_hidden=50")
     clone.repro(EVALUATE)
     clone.run("git", "add", "--all")
     clone.run("git", "-c", "user.name=test", "-c", "user.email=test", "commit", "--quiet", "-m", "run")
@@ -104,7 +104,7 @@ def test_damaged_cache_entry_is_said_and_mended(clone):
     assert clone.repro("--dry", EVALUATE) == set()
 
 
-def test_missing_cache_entry_is_made_anew_or_left_alone(clone):
+def test_missing_cache_entry_is_made_again_or_left_alone(clone):
     clone.repro(EVALUATE)
     before = weights(clone, lock(clone))
     os.remove(cached(clone, before))

@@ -7,7 +7,7 @@ from diffplast.core.errors import UserError
 
 
 def stage(error: BaseException):
-    @runs.errors_told()
+    @runs.report_user_errors()
     def main():
         raise error
 
@@ -51,3 +51,11 @@ def test_an_error_of_writing_names_at_least_the_folder(tmp_path):
     with pytest.raises(OSError) as error, runs.writing_to(tmp_path):
         raise OSError(28, "No space left on device", "a file")
     assert error.value.filename == "a file"
+
+
+def test_a_run_is_named_by_task_scale_arm_and_seed():
+    run = runs.parse_run(["binary_small", "smoke", "plastic_long-12"], "usage")
+    assert run == runs.Run("binary_small", "smoke", "plastic_long", 12) and run.name == "plastic_long-12"
+    for arguments in (["maze", "smoke", "plastic"], ["maze", "smoke"], ["maze", "smoke", "plastic-x"]):
+        with pytest.raises(SystemExit, match="usage"):
+            runs.parse_run(arguments, "usage")

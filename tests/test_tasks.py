@@ -7,7 +7,8 @@ import torch
 from diffplast.core import registry, seeds
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network
-from diffplast.evaluation import evaluate
+from stages.evaluate import evaluate
+from tests.helpers import trained
 
 
 def run_step(task, split="train", batch=4, seed=3):
@@ -65,10 +66,10 @@ def test_other_seeds_give_other_networks_and_episodes(task_arm, make_task):
     assert not torch.equal(first, second)
 
 
-def test_episodes_do_not_touch_the_global_generators(task_arm, make_task):
+def test_nothing_touches_the_global_generators(task_arm, make_task):
     task = make_task(*task_arm)
-    network = new_network(task, 0)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    network = new_network(task, 0)
     task.step(network, task.episodes("train", seeds.generator(0, "training"), 4))
     assert torch.equal(before, torch.get_rng_state())
     assert (numpy_before == np.random.get_state()[1]).all()
@@ -98,10 +99,7 @@ def test_unknown_arm_is_named(task_arm, make_task):
 
 def test_training_learns(make_task):
     """The error of the plastic network on binary patterns falls within a time fit for a test."""
-    from diffplast.core.training import train
-    from tests.helpers import no_checkpoint
-
     task = make_task("binary", "plastic", episodes=1500, batch=5, lr=3e-3, curve_every=250)
-    trained = train(task, 0, no_checkpoint(), 1e9, "test")
-    errors = [value for _, metric, value in trained.curve if metric == "wrong_bits"]
+    curve = trained(task, 0).curve
+    errors = [value for _, metric, value in curve if metric == "wrong_bits"]
     assert errors[-1] < 0.6 * errors[0]

@@ -17,9 +17,9 @@ from diffplast.core.checkpoint import Checkpoint, fingerprint
 from diffplast.core.progress import LiveCurve
 from diffplast.core.runs import Run
 from diffplast.core.task import Decay
-from diffplast.core.training import Interrupted, train
+from diffplast.core.training import Interrupted, new_network, set_rate
 from tests.conftest import ROOT
-from tests.helpers import no_checkpoint
+from tests.helpers import no_checkpoint, trained
 
 
 def same(first, second) -> bool:
@@ -64,21 +64,21 @@ def interrupt_after(task, updates: int):
 
 
 def test_same_seed_same_bits(task_arm, make_task):
-    runs = [train(make_task(*task_arm), 1, no_checkpoint(), 1e9, "test") for _ in range(2)]
+    runs = [trained(make_task(*task_arm), 1) for _ in range(2)]
     assert same(*runs)
 
 
 def test_interrupted_training_ends_in_the_same_bits(task_arm, make_task, tmp_path):
-    settings = {"episodes": 24, "batch": 4, "curve_every": 8, "decay": Decay(factor=0.5, every=8), "stop_below": None}
-    whole = train(make_task(*task_arm, **settings), 1, no_checkpoint(), 1e9, "test", tmp_path / "whole.tsv")
+    settings = {"episodes": 24, "batch": 4, "curve_every": 8, "decay": Decay(factor=0.5, every=8)}
+    whole = trained(make_task(*task_arm, **settings), 1, live=tmp_path / "whole.tsv")
 
     task, live = make_task(*task_arm, **settings), tmp_path / "live.tsv"
     interrupt_after(task, 3)
     with pytest.raises(Interrupted, match="episode 12"):
-        train(task, 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test", live)
+        trained(task, 1, Checkpoint(tmp_path / "c.pt", "run"), live)
     with live.open("a") as file:
         file.write("16\t0.5")  # of a window after the saved state, as a power cut leaves it
-    resumed = train(make_task(*task_arm, **settings), 1, Checkpoint(tmp_path / "c.pt", "run"), 1e9, "test", live)
+    resumed = trained(make_task(*task_arm, **settings), 1, Checkpoint(tmp_path / "c.pt", "run"), live)
     assert same(whole, resumed)
     assert resumed.episodes == 24
     assert live.read_bytes() == (tmp_path / "whole.tsv").read_bytes()
@@ -91,20 +91,20 @@ def test_the_live_curve_grows_while_training(make_task, tmp_path):
     live.write_text("of an earlier run\n")
     for update in (1, 3, 5):
         at_update(task, update, lambda: seen.append(pd.read_csv(live, sep="\t")))
-    trained = train(task, 1, no_checkpoint(), 1e9, "test", live)
+    result = trained(task, 1, live=live)
     assert [list(table["episode"]) for table in seen] == [[], [8], [8, 16]]
     whole = pd.read_csv(live, sep="\t")
     assert list(whole) == ["episode", "loss", "wrong_bits"], "DVC draws the last column"
     rows = whole.melt("episode", var_name="metric")[["episode", "metric", "value"]]
-    assert sorted(rows.itertuples(index=False, name=None)) == sorted(trained.curve)
+    assert sorted(rows.itertuples(index=False, name=None)) == sorted(result.curve)
 
 
 def test_a_live_curve_that_cannot_be_written_does_not_end_training(make_task, tmp_path, capsys):
     (tmp_path / "file").touch()
-    trained = train(make_task("binary", "plastic"), 1, no_checkpoint(), 1e9, "test", tmp_path / "file" / "live.tsv")
-    assert same(trained, train(make_task("binary", "plastic"), 1, no_checkpoint(), 1e9, "test"))
+    result = trained(make_task("binary", "plastic"), 1, live=tmp_path / "file" / "live.tsv")
+    assert same(result, trained(make_task("binary", "plastic"), 1))
     said = capsys.readouterr().err
-    assert said == f"test: the live curve could not be written ({tmp_path / 'file'}: File exists); training goes on\n"
+    assert said == f"test: the live curve could not be written ({tmp_path / 'file'}: File exists); training continues\n"
 
 
 def test_the_live_curve_is_whole_again_once_there_is_room(make_task, tmp_path, capsys, small_files):
@@ -112,9 +112,9 @@ def test_the_live_curve_is_whole_again_once_there_is_room(make_task, tmp_path, c
     task, full = make_task("binary", "plastic", **settings), contextlib.ExitStack()
     at_update(task, 2, lambda: full.enter_context(small_files(70)))
     at_update(task, 5, full.close)
-    trained = train(task, 1, no_checkpoint(), 1e9, "test", tmp_path / "live.tsv")
-    whole = train(make_task("binary", "plastic", **settings), 1, no_checkpoint(), 1e9, "test", tmp_path / "whole.tsv")
-    assert same(trained, whole)
+    result = trained(task, 1, live=tmp_path / "live.tsv")
+    whole = trained(make_task("binary", "plastic", **settings), 1, live=tmp_path / "whole.tsv")
+    assert same(result, whole)
     assert (tmp_path / "live.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"could not be written ({tmp_path / 'live.tsv'}: File too large)" in said
@@ -141,7 +141,7 @@ def test_dvc_draws_the_live_curve_of_a_run_in_progress(make_task, tmp_path, monk
     task = make_task("binary", "plastic", episodes=24, batch=4, curve_every=4)
     interrupt_after(task, 3)
     with pytest.raises(Interrupted):
-        train(task, 0, no_checkpoint(), 1e9, "test", live)
+        trained(task, 0, live=live)
     plots, errors = drawn()
     assert str(live) not in errors
     (plot,) = plots[str(live)]
@@ -157,27 +157,27 @@ def test_checkpoint_of_another_run_is_left_out_and_said(make_task, tmp_path, cap
     task = make_task("binary", "plastic")
     path = tmp_path / "c.pt"
     Checkpoint(path, "other").save({"episode": 1})
-    trained = train(task, 1, Checkpoint(path, "this"), 1e9, "test")
-    assert same(trained, train(task, 1, no_checkpoint(), 1e9, "test"))
+    result = trained(task, 1, Checkpoint(path, "this"))
+    assert same(result, trained(task, 1))
     assert "other parameters, data or code" in capsys.readouterr().err
 
 
 def test_a_run_that_is_done_is_not_trained_again(make_task, tmp_path):
     """What ends after training and before its results are safe, a power cut say, costs nothing."""
     checkpoint = Checkpoint(tmp_path / "c.pt", "run")
-    trained = train(make_task("binary", "plastic"), 1, checkpoint, 1e9, "test")
+    result = trained(make_task("binary", "plastic"), 1, checkpoint)
     task = make_task("binary", "plastic")
     task.step = None
-    assert same(trained, train(task, 1, checkpoint, 1e9, "test"))
+    assert same(result, trained(task, 1, checkpoint))
 
 
 def test_a_state_that_cannot_be_saved_does_not_end_training(make_task, tmp_path, capsys):
     (tmp_path / "file").touch()
     nowhere = Checkpoint(tmp_path / "file" / "c.pt", "run")
-    trained = train(make_task("binary", "plastic"), 1, nowhere, 1e-9, "test")
-    assert same(trained, train(make_task("binary", "plastic"), 1, no_checkpoint(), 1e9, "test"))
+    result = trained(make_task("binary", "plastic"), 1, nowhere, save_every=1e-9)
+    assert same(result, trained(make_task("binary", "plastic"), 1))
     said = capsys.readouterr().err
-    assert f"test: the state could not be saved ({nowhere.path.parent}: File exists); training goes on" in said
+    assert f"test: the state could not be saved ({nowhere.path.parent}: File exists); training continues" in said
 
 
 def test_full_disk_leaves_the_last_state(make_task, tmp_path, small_files):
@@ -190,18 +190,18 @@ def test_full_disk_leaves_the_last_state(make_task, tmp_path, small_files):
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
 
 
-@pytest.mark.parametrize(("saved_at", "way"), [(None, "begins anew"), (4, "goes on from episode 4")])
+@pytest.mark.parametrize(("saved_at", "way"), [(None, "starts from the beginning"), (4, "resumes from episode 4")])
 def test_interrupted_where_no_state_can_be_saved(make_task, tmp_path, small_files, saved_at, way):
     checkpoint = Checkpoint(tmp_path / "c.pt", "run")
     if saved_at is not None:
         task = make_task("binary", "plastic", episodes=24, batch=4)
         interrupt_after(task, saved_at // 4)
         with pytest.raises(Interrupted, match="the state is saved"):
-            train(task, 1, checkpoint, 1e9, "test")
+            trained(task, 1, checkpoint)
     task = make_task("binary", "plastic", episodes=24, batch=4)
     interrupt_after(task, 2)
     with small_files(1000), pytest.raises(Interrupted, match=rf"could not be saved \(.*c\.pt: File too .*\), .* {way}"):
-        train(task, 1, checkpoint, 1e9, "test")
+        trained(task, 1, checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_checkpoint_executes_nothing(tmp_path):
 
 
 def test_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_good_network(make_task):
-    good = train(make_task("binary", "plastic", episodes=8, batch=4), 0, no_checkpoint(), 1e9, "test")
+    good = trained(make_task("binary", "plastic", episodes=8, batch=4), 0)
     task = make_task("binary", "plastic", episodes=40, batch=4)
     step, count = task.step, 0
 
@@ -249,11 +249,11 @@ def test_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_good_network(m
 
     task.step = poisoned
     checkpoint = no_checkpoint()
-    failed = train(task, 0, checkpoint, 1e9, "test")
+    failed = trained(task, 0, checkpoint)
     assert failed.failure.startswith("after episode 8 the loss (nan)")
     assert failed.episodes == 8
     assert same(good, failed)
-    again = train(make_task("binary", "plastic", episodes=40, batch=4), 0, checkpoint, 1e9, "test")
+    again = trained(make_task("binary", "plastic", episodes=40, batch=4), 0, checkpoint)
     assert again.failure == failed.failure and same(again, failed), "the failure is kept with the state"
 
 
@@ -267,20 +267,45 @@ def test_fingerprint_is_bound_to_parameters_and_data(tmp_path):
     assert fingerprint({"lr": 1.0}, [data]) != first
 
 
-def test_training_stops_once_the_metric_is_low_enough(make_task):
-    task = make_task("binary", "plastic", episodes=100, batch=5, curve_every=10, stop_below=0.9)
-    assert train(task, 0, no_checkpoint(), 1e9, "test").episodes == 10
-
-
 def test_rate_decays(make_task):
     """With a rate that falls to nothing after the first update, the second changes nothing to speak of."""
-    first = train(make_task("binary", "plastic", episodes=4, batch=4), 0, no_checkpoint(), 1e9, "test")
+    first = trained(make_task("binary", "plastic", episodes=4, batch=4), 0)
     decayed = make_task("binary", "plastic", episodes=8, batch=4, decay=Decay(factor=1e-12, every=4))
-    second = train(decayed, 0, no_checkpoint(), 1e9, "test")
+    second = trained(decayed, 0)
     assert torch.allclose(first.network.weight, second.network.weight, atol=1e-9)
 
 
 def test_signals_are_given_back(make_task):
     before = signal.getsignal(signal.SIGTERM)
-    train(make_task("binary", "plastic"), 0, no_checkpoint(), 1e9, "test")
+    trained(make_task("binary", "plastic"), 0)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_rate_is_annealed_to_nothing_at_the_end(make_task):
+    settings = make_task("binary", "plastic", episodes=100, batch=10, anneal=0.2, lr=1.0).settings
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1)
+    rates = []
+    for episode in (0, 80, 90, 95):
+        set_rate(optimizer, settings, episode)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 0.5, 0.25])
+
+
+def test_the_average_of_the_parameters_is_the_trained_network(make_task, tmp_path):
+    """And it resumes with the rest: after an interruption it is the same to the bit."""
+    settings = {"episodes": 12, "batch": 4}
+    lengths = [settings | {"episodes": number} for number in (4, 8, 12)]
+    plain = [trained(make_task("binary", "plastic", **length), 1).network.weight for length in lengths]
+    start = new_network(make_task("binary", "plastic"), 1).weight.detach()
+    expected = start
+    for weight in plain:
+        expected = 0.75 * expected + 0.25 * weight.detach()
+    task = make_task("binary", "plastic", average=0.75, **settings)
+    whole = trained(task, 1)
+    torch.testing.assert_close(whole.network.weight.detach(), expected)
+    task = make_task("binary", "plastic", average=0.75, **settings)
+    interrupt_after(task, 2)
+    with pytest.raises(Interrupted):
+        trained(task, 1, Checkpoint(tmp_path / "c.pt", "run"))
+    task = make_task("binary", "plastic", average=0.75, **settings)
+    assert same(whole, trained(task, 1, Checkpoint(tmp_path / "c.pt", "run")))

@@ -1,11 +1,15 @@
 """params.yaml: read, checked as a whole before any work, changed.
 
-python -m diffplast.core.params                               check everything
-python -m diffplast.core.params scale=smoke maze.seeds=[0]   change values in place, comments kept, then check
+python -m diffplast.core.params                             check everything
+python -m diffplast.core.params scale=smoke maze.smoke.lr=2e-4   change values in place, comments kept, then check
+
+A new scale also lists the runs that its `seeds` ask for, in every task.
 """
 
 import difflib
 import sys
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +18,9 @@ from ruamel.yaml import YAML, YAMLError
 
 from diffplast.core import registry
 from diffplast.core.errors import UserError
-from diffplast.core.task import HeldOut, Positive, Strict
+from diffplast.core.task import HeldOut, PerArm, PositiveFloat, Strict
 
-SCALES = ("smoke", "laptop", "paper")
+SCALES = ("smoke", "laptop", "study")
 PATH = Path("params.yaml")
 
 
@@ -30,14 +34,23 @@ def _distinct(values: list) -> list:
     return values
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+def _one_of(names: Iterable[str]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"expected one of {', '.join(names)}")
+        return value
+
+    return check
 
 
-class Datasets(Strict):
-    """Which data set serves each kind."""
+def _run_of(arms: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        arm, _, seed = value.rpartition("-")
+        if arm not in arms or not seed.isdecimal() or str(int(seed)) != seed:
+            raise ValueError(f"expected ARM-SEED, such as {arms[0]}-0; arms are {', '.join(arms)}")
+        return value
 
-    images: Literal["natural-patches", "cifar10", "folder"]
-    omniglot: Literal["glyphs", "omniglot", "folder"]
+    return check
 
 
 class General(Strict):
@@ -45,9 +58,8 @@ class General(Strict):
 
     scale: Literal[SCALES]
     device: Literal["auto", "cpu", "cuda"]
-    threads: Positive
-    checkpoint_seconds: Annotated[float, Field(gt=0)]
-    datasets: Datasets
+    checkpoint_seconds: PositiveFloat
+    datasets: dict[str, str]
     data: dict[str, dict[str, dict[str, Any]]]
 
 
@@ -57,18 +69,22 @@ def _block(name: str) -> type[BaseModel]:
     arms = tuple(task.arms)
 
     def per_arm_complete(self):
-        problems = []
-        for scale in SCALES:
-            for key, value in getattr(self, scale):
-                if isinstance(value, dict) and set(value) != set(arms):
-                    problems.append(f"{name}.{scale}.{key}: needs one value for each of {', '.join(arms)}")
+        values = {f"{scale}.{key}": value for scale in SCALES for key, value in getattr(self, scale)}
+        values |= {f"seeds.{scale}": value for scale, value in self.seeds}
+        problems = [
+            f"{name}.{key}: needs one value for each of {', '.join(arms)}"
+            for key, value in values.items()
+            if isinstance(value, dict) and set(value) != set(arms)
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
+    run = Annotated[str, AfterValidator(_run_of(arms))]
+    seeds = PerArm[Annotated[int, Field(ge=0)]]
     fields = {
-        "arms": (Annotated[list[Literal[arms]], Field(min_length=1), AfterValidator(_distinct)], ...),
-        "seeds": (Seeds, ...),
+        "runs": (Annotated[list[run], Field(min_length=1), AfterValidator(_distinct)], ...),
+        "seeds": (create_model("Seeds", __base__=Strict, **{scale: (seeds, ...) for scale in SCALES}), ...),
         "experiment": (task.Experiment, ...),
         "test": (create_model("Tests", __base__=Strict, **{scale: (HeldOut, ...) for scale in SCALES}), ...),
         **{scale: (task.Settings, ...) for scale in SCALES},
@@ -77,21 +93,24 @@ def _block(name: str) -> type[BaseModel]:
     return create_model(f"{task.__name__}Block", __base__=Strict, __validators__=validators, **fields)
 
 
-def _data_block() -> type[BaseModel]:
-    """Schema of the options of all data sets, from the functions that prepare them."""
-    from diffplast import data
-
-    kinds = {
+def _data_blocks() -> dict[str, tuple]:
+    """Schema of the choice of data sets and of their options, from the functions that prepare them."""
+    data = import_module("diffplast.data")  # by name: training uses none of it
+    chosen = {kind: (Annotated[str, AfterValidator(_one_of(names))], ...) for kind, names in data.DATA_SETS.items()}
+    options = {
         kind: create_model(kind, __base__=Strict, **{name: (data.options_model(kind, name), ...) for name in names})
         for kind, names in data.DATA_SETS.items()
     }
-    return create_model("Data", __base__=Strict, **{kind: (model, ...) for kind, model in kinds.items()})
+    return {
+        "datasets": (create_model("Datasets", __base__=Strict, **chosen), ...),
+        "data": (create_model("Data", __base__=Strict, **{kind: (model, ...) for kind, model in options.items()}), ...),
+    }
 
 
 def read(path: Path = PATH) -> dict:
-    """The plain content of a params file. Raises ParamsError where it is not YAML with keys at the top."""
+    """Read the plain content of a params file. Raises ParamsError where it is not YAML with keys at the top."""
     try:
-        content = YAML(typ="safe").load(path.read_text())
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: there is no such file; run this in the top folder of the project") from None
     except YAMLError as error:
@@ -109,7 +128,7 @@ def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseMode
     """
     fields = {name: (_block(name) if task in (None, name) else Any, ...) for name in registry.names()}
     if task is None:
-        fields["data"] = (_data_block(), ...)
+        fields |= _data_blocks()
     model = create_model("Params", __base__=General, **fields)
     try:
         return model.model_validate(content)
@@ -161,7 +180,7 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    content = yaml.load(path.read_text())
+    content = yaml.load(path.read_text(encoding="utf-8"))
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         *parents, last = key.split(".")
@@ -171,13 +190,26 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
         if not equals or not isinstance(place, dict) or last not in place:
             raise ParamsError(f"{assignment!r}: not of the form key=value with a key of {path}")
         value = yaml.load(value)
+        if key == "scale":
+            _list_runs(content, value)
         if isinstance(place[last], list) and isinstance(value, list):
             place[last][:] = value  # in place: a new list beside the old one's comments would not be valid YAML
         else:
             place[last] = value
     check(content, path=path)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
+
+
+def _list_runs(content: dict, scale: str) -> None:
+    """Have every task's `runs` be those that its `seeds` ask for at a scale."""
+    for name in registry.names():
+        block = content.get(name, {})
+        wanted = block.get("seeds", {}).get(scale)
+        if wanted is not None:
+            arms = registry.load(name).arms
+            counts = wanted if isinstance(wanted, dict) else dict.fromkeys(arms, wanted)
+            block["runs"][:] = [f"{arm}-{seed}" for arm, count in counts.items() for seed in range(count)]
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from diffplast.core import params, registry
+from diffplast.core import dataset, params, registry
 from diffplast.core.errors import UserError
 from diffplast.core.task import Task
 
@@ -27,29 +27,34 @@ class Run:
         return f"{self.task} {self.scale} {self.arm} seed {self.seed}"
 
     @property
+    def name(self) -> str:
+        """Name within its task and scale, as params.yaml lists it."""
+        return f"{self.arm}-{self.seed}"
+
+    @property
     def folder(self) -> Path:
         """What training leaves: weights.pt, curve.csv, outcome.json, run.json. In the DVC cache."""
-        return Path("runs", self.scale, self.task, f"{self.arm}-{self.seed}")
+        return Path("runs", self.scale, self.task, self.name)
 
     @property
     def results(self) -> Path:
         """What evaluation leaves for figures and report: metrics.json, curve.csv, run.json, examples.npz. In git."""
-        return Path("reports", self.scale, "runs", self.task, f"{self.arm}-{self.seed}")
+        return Path("reports", self.scale, "runs", self.task, self.name)
 
     @property
     def checkpoint(self) -> Path:
         """State of an unfinished training; outside of what DVC removes before a stage."""
-        return Path("checkpoints", self.scale, self.task, f"{self.arm}-{self.seed}.pt")
+        return Path("checkpoints", self.scale, self.task, f"{self.name}.pt")
 
     @property
     def live(self) -> Path:
         """The curve so far of an unfinished training, which DVC draws."""
-        return Path("live", self.scale, self.task, f"{self.arm}-{self.seed}.tsv")
+        return Path("live", self.scale, self.task, f"{self.name}.tsv")
 
 
-def data_file(kind: str, scale: str) -> Path:
-    """The prepared data set of a kind; its provenance lies beside it as .json."""
-    return Path("data", scale, f"{kind}.npz")
+def data_folder(kind: str, scale: str) -> Path:
+    """Folder of a prepared data set: data.npz, and source.json, where it comes from."""
+    return Path("data", scale, kind)
 
 
 def device(name: str) -> torch.device:
@@ -62,12 +67,11 @@ def device(name: str) -> torch.device:
 
 
 def open_task(run: Run, checked: params.BaseModel) -> Task:
-    """The task of a run with its data, and torch set to the number of threads of params.yaml.
+    """Make the task of a run, with its data.
 
     checked: what `params.load(run.task)` returned. Raises ParamsError for an arm that the task does not have,
     DataError where its data set is not prepared or damaged.
     """
-    torch.set_num_threads(checked.threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
     torch.utils.deterministic.fill_uninitialized_memory = False  # that mode fills each new tensor with NaN first
     kind = registry.load(run.task)
@@ -76,14 +80,12 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
         raise params.ParamsError(f"{run.task} has no arm {run.arm!r}; it has {', '.join(kind.arms)}")
     data = None
     if kind.dataset is not None:
-        from diffplast import data as datasets
-
-        data = datasets.load(data_file(kind.dataset, run.scale))
+        data = dataset.load(data_folder(kind.dataset, run.scale) / "data.npz")
     return kind(block.experiment, getattr(block, run.scale), run.arm, device(checked.device), data)
 
 
 @contextmanager
-def errors_told(after_interrupt: str = "the same command runs it again") -> Iterator[None]:
+def report_user_errors(after_interrupt: str = "the same command runs it again") -> Iterator[None]:
     """Decorates the main function of a stage: what the user can mend ends in a sentence and exit status 1.
 
     Of anything else the traceback is shown, after a sentence. after_interrupt: what is said after Ctrl-C.
@@ -115,15 +117,17 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, error.filename or str(folder)) from error
 
 
-def from_arguments(usage: str) -> Run:
-    """The run named by the command line: TASK SCALE ARM SEED. Exits with the usage where it is not."""
-    arguments = sys.argv[1:]
-    if len(arguments) != 4 or not arguments[3].isdigit():
+def parse_run(arguments: list[str], usage: str) -> Run:
+    """Return the run that a command line names: TASK SCALE ARM-SEED. Exits with the usage where it names none."""
+    if len(arguments) != 3:
         sys.exit(usage)
-    task, scale, arm, seed = arguments
+    task, scale, name = arguments
+    arm, dash, seed = name.rpartition("-")
+    if not (dash and seed.isdecimal()):
+        sys.exit(usage)
     return Run(task, scale, arm, int(seed))
 
 
 def write_json(path: Path, content: dict) -> None:
     """Write indented JSON with a final newline."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Value = TypeVar("Value")
 
 PerArm = Value | dict[str, Value]
@@ -33,24 +34,27 @@ class Decay(Strict):
 class Settings(Strict):
     """How a task is trained at one scale. Lengths are counted in episodes.
 
-    episodes: how many to train on, at most. batch: episodes an update. lr, adam_eps: Adam's rate and epsilon.
-    decay: of the rate, or null. clip: largest norm of the gradient, or null. stop_below: training ends once the
-    first metric's mean over a window of the curve is below this, or null. curve_every: the window of the curve.
+    episodes: how many to train on. batch: episodes an update. lr: Adam's rate. adam_eps, adam_beta2: Adam's epsilon
+    and second decay (torch's defaults). decay: of the rate, in steps. anneal: share of the end of training over which
+    the rate also falls linearly to 0. clip: largest norm of the gradient. average: decay per update of an exponential
+    average of the parameters, which is then the trained network. curve_every: the window of the curve.
     """
 
     episodes: PerArm[Positive]
     batch: PerArm[Positive]
-    lr: PerArm[Rate]
-    adam_eps: Rate
-    decay: Decay | None
-    clip: Rate | None
-    stop_below: Rate | None
-    curve_every: Positive
+    lr: PerArm[PositiveFloat]
+    adam_eps: PositiveFloat = 1e-8
+    adam_beta2: Share = 0.999
+    decay: Decay | None = None
+    anneal: Share | None = None
+    clip: PositiveFloat | None = None
+    average: Share | None = None
+    curve_every: PerArm[Positive]
 
-    def for_arm(self, name: str, arm: str) -> Any:
-        """The value of setting `name` for `arm`."""
-        value = getattr(self, name)
-        return value[arm] if isinstance(value, dict) else value
+    def for_arm(self, arm: str) -> "Settings":
+        """The settings of one arm: where there was a value for each arm, its own."""
+        own = {name: value[arm] for name, value in self if isinstance(value, dict)}
+        return self.model_copy(update=own)
 
 
 class HeldOut(Strict):
@@ -66,6 +70,8 @@ class Metric:
 
     label: str
     higher_is_better: bool
+    percent: bool = False
+    """Whether values are shares, written in per cent."""
 
 
 @dataclass
@@ -87,7 +93,7 @@ class Task(ABC, Generic[ExperimentModel]):
     """One experiment of the paper, for one arm.
 
     A task module defines one subclass and binds it to the name TASK. `diffplast.core.training` and
-    `diffplast.evaluation` know tasks only through what is declared here.
+    `stages.evaluate` know tasks only through what is declared here.
     """
 
     title: ClassVar[str]
@@ -97,6 +103,11 @@ class Task(ABC, Generic[ExperimentModel]):
     """Every metric of `step`; the first one is the metric that claims are made of."""
     dataset: ClassVar[str | None] = None
     """Kind of data set needed ("images", "omniglot"), or None."""
+    further_tests: ClassVar[dict[str, int | None]] = {}
+    """Splits that a trained network is evaluated on besides "test" -> how many episodes of each; None: as many."""
+    captured: ClassVar[frozenset[str]] = frozenset()
+    """Arms whose update a GPU replays as one recorded graph: their episodes are dataclasses of tensors, always of the
+    same shape, and their step asks the GPU for nothing."""
     Experiment: ClassVar[type[Strict]]
     """The paper's structure of the task: the same at every scale."""
     Settings: ClassVar[type[Settings]] = Settings
@@ -112,7 +123,7 @@ class Task(ABC, Generic[ExperimentModel]):
         if arm not in self.arms:
             raise ValueError(f"unknown arm {arm!r}; this task has {', '.join(self.arms)}")
         self.experiment = experiment
-        self.settings = settings
+        self.settings = settings.for_arm(arm)
         self.arm = arm
         self.device = device
         self.data = data
@@ -123,12 +134,15 @@ class Task(ABC, Generic[ExperimentModel]):
         return next(iter(cls.metrics))
 
     @abstractmethod
-    def network(self) -> nn.Module:
-        """A new network of this arm, initialised from torch's global generator, on the task's device."""
+    def network(self, generator: np.random.Generator) -> nn.Module:
+        """Make a network of this arm, on the task's device; its initial values come from `generator` alone."""
 
     @abstractmethod
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Any:
-        """Draw `batch` episodes of `split` ("train" or "test"); all randomness comes from `generator`."""
+        """Draw `batch` episodes of `split`; all randomness comes from `generator`.
+
+        split: "train", "test" or one of `further_tests`.
+        """
 
     @abstractmethod
     def step(self, network: nn.Module, episodes: Any) -> Step:

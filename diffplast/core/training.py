@@ -2,24 +2,23 @@
 
 import math
 import signal
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diffplast.core import seeds
-from diffplast.core.checkpoint import Checkpoint
+from diffplast.core.capture import CapturedUpdate
+from diffplast.core.checkpoint import Checkpoint, Saver
 from diffplast.core.progress import LiveCurve, Progress
-from diffplast.core.task import Task
+from diffplast.core.task import Settings, Task
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; the message says from where the same command goes on."""
+    """Training was asked to stop; the message says from where the same command resumes."""
 
 
 class Diverged(Exception):
@@ -30,7 +29,7 @@ class Diverged(Exception):
 class Trained:
     """A trained network with its curve: rows of (episode, metric, mean over the window that ends there).
 
-    failure: None, or why training ended before its time; the network is then the last one that was still good.
+    failure: None, or why training ended early; the network is then the last one that was still good.
     """
 
     network: nn.Module
@@ -40,6 +39,97 @@ class Trained:
     failure: str | None
 
 
+def train(
+    task: Task, seed: int, *, checkpoint: Checkpoint, save_every: float, label: str, live: Path | None = None
+) -> Trained:
+    """Train one network. Resumes where `checkpoint` holds a state of this run.
+
+    The state is saved every `save_every` seconds, and at the end: until the checkpoint is removed, the same call
+    returns the same result at once. live: file of the curve so far, see `LiveCurve`; None: there is none.
+    A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
+    Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
+    """
+    settings = task.settings
+    state = State(task, seed)
+    saver = Saver(checkpoint, state, save_every)
+    with StopSignals() as stop, Progress(label, settings.episodes, state.episode) as progress:
+        curve = LiveCurve(live, ["loss", *reversed(task.metrics)], progress.say)  # the first metric is drawn
+        curve.show(state.curve)
+        while not state.done:
+            size = min(settings.batch, settings.episodes - state.episode)
+            set_rate(state.optimizer, settings, state.episode)
+            try:
+                values = update(task, state, size)
+            except Diverged as error:
+                state.fail(str(error))
+                break
+            state.count(size, values)
+            progress.update(size, **values)
+            if state.window.episodes >= settings.curve_every or state.done:
+                state.close_window()
+                curve.show(state.curve)
+            if stop.requested and not state.done:
+                raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {saver.save_to_resume()}")
+            saver.save_when_due(progress.say)
+        saver.save_at_end(progress.say)
+    return Trained(state.trained_network(), state.curve, state.episode, state.seconds, state.failure)
+
+
+def update(task: Task, state: "State", size: int) -> dict[str, float]:
+    """Make one update on `size` training episodes. Returns the means of the metrics and of the loss.
+
+    Raises Diverged, with the network as it was, where the loss or the gradient is not finite.
+    """
+    if state.captures:
+        values = state.captured_update(task, size)
+        norm = values.pop("norm")
+        _check_finite(values["loss"], norm)
+        state.follow()
+        return values
+    step = task.step(state.network, state.draw(task, size))
+    state.optimizer.zero_grad(set_to_none=True)
+    step.loss.backward()
+    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
+    norm, loss = nn.utils.get_total_norm(gradients).item(), step.loss.item()
+    _check_finite(loss, norm)
+    clip = task.settings.clip
+    if clip is not None and norm > clip:
+        for gradient in gradients:
+            gradient.mul_(clip / norm)
+    state.optimizer.step()
+    state.follow()
+    return {name: mean(value) for name, value in step.metrics.items()} | {"loss": loss}
+
+
+def _check_finite(loss: float, norm: float) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise Diverged(f"the loss ({loss:.4g}) or the gradient's norm ({norm:.4g}) is not finite")
+
+
+def mean(values: Tensor) -> float:
+    """Average without rounding between the terms, so that it depends on no order: (B,) -> number."""
+    return math.fsum(values.tolist()) / len(values)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, settings: Settings, episode: int) -> None:
+    """Set the learning rate of the update that begins after `episode` episodes."""
+    rate = settings.lr
+    if settings.decay is not None:
+        rate *= settings.decay.factor ** (episode // settings.decay.every)
+    if settings.anneal is not None:
+        rate *= min(1.0, (settings.episodes - episode) / (settings.anneal * settings.episodes))
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)  # a recorded update knows this tensor
+        else:
+            group["lr"] = rate
+
+
+def new_network(task: Task, seed: int) -> nn.Module:
+    """Make the network of a run at episode 0."""
+    return task.network(seeds.generator(seed, "init"))
+
+
 @dataclass
 class Window:
     """Means of the metrics over the last episodes, weighted by episodes."""
@@ -47,32 +137,31 @@ class Window:
     episodes: int = 0
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, values: dict[str, float], episodes: int) -> None:
+    def add(self, episodes: int, values: dict[str, float]) -> None:
         """Add the means `values` over `episodes` episodes."""
         self.episodes += episodes
         for name, value in values.items():
             self.sums[name] += value * episodes
 
     def means(self) -> dict[str, float]:
-        """Mean of every metric."""
+        """Return the mean of every metric."""
         return {name: total / self.episodes for name, total in self.sums.items()}
 
 
-def new_network(task: Task, seed: int) -> nn.Module:
-    """The network of a run at episode 0."""
-    seeds.seed_torch(seed, "init")
-    return task.network()
-
-
 class State:
-    """All that changes while a network is trained; `saved` and `restore` carry it over an interruption."""
+    """All that changes while a network is trained; `state_dict` and `load_state_dict` carry it over an interruption."""
 
     def __init__(self, task: Task, seed: int):
+        settings = task.settings
+        self.total = settings.episodes
         self.network = new_network(task, seed)
         self.generator = seeds.generator(seed, "training")
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=task.settings.for_arm("lr", task.arm), eps=task.settings.adam_eps, fused=True
-        )
+        self._ahead: tuple[dict, Any] | None = None
+        self.captures = task.device.type == "cuda" and task.arm in task.captured and settings.clip is None
+        self._captured: CapturedUpdate | None = None
+        self.optimizer = self._make_optimizer(task)
+        self.average_decay = settings.average
+        self.average = None if settings.average is None else _values(self.network)
         self.curve: list[tuple[int, str, float]] = []
         self.window = Window()
         self.episode = 0
@@ -80,12 +169,67 @@ class State:
         self.done = False
         self.failure: str | None = None
 
-    def saved(self) -> dict[str, Any]:
-        """Tensors and plain values, for a checkpoint."""
+    def _make_optimizer(self, task: Task) -> torch.optim.Optimizer:
+        settings = task.settings
+        options = {"betas": (0.9, settings.adam_beta2), "eps": settings.adam_eps, "fused": True}
+        if self.captures:
+            rate = torch.tensor(settings.lr, device=task.device)
+            return torch.optim.Adam(self.network.parameters(), lr=rate, capturable=True, **options)
+        return torch.optim.Adam(self.network.parameters(), lr=settings.lr, **options)
+
+    def draw(self, task: Task, size: int) -> Any:
+        """Draw the next training episodes, or return those drawn ahead."""
+        if self._ahead is not None:
+            (_, episodes), self._ahead = self._ahead, None
+            return episodes
+        return task.episodes("train", self.generator, size)
+
+    def captured_update(self, task: Task, size: int) -> dict[str, float]:
+        """Make one update on a GPU as a recorded graph, and draw the next episodes meanwhile."""
+        episodes = self.draw(task, size)
+        if self._captured is None:
+            self._captured = CapturedUpdate(task.step, self.network, self.optimizer, episodes)
+        self._captured.replay(episodes)
+        before = self.generator.bit_generator.state
+        self._ahead = before, task.episodes("train", self.generator, size)
+        return self._captured.results()
+
+    def count(self, episodes: int, values: dict[str, float]) -> None:
+        """Count the episodes of an update, with the means of their metrics."""
+        self.episode += episodes
+        self.window.add(episodes, values)
+        self.done = self.episode >= self.total
+
+    def close_window(self) -> None:
+        """Add the window's means to the curve and begin the next window."""
+        self.curve += [(self.episode, name, value) for name, value in self.window.means().items()]
+        self.window = Window()
+
+    def follow(self) -> None:
+        """Move the averaged parameters towards those of the last update."""
+        if self.average is not None:
+            for kept, value in zip(self.average, self.network.parameters(), strict=True):
+                kept.add_((value.detach() - kept).mul_(1 - self.average_decay))
+
+    def fail(self, why: str) -> None:
+        """End the run for a reason that becomes part of its result."""
+        self.failure, self.done = f"after episode {self.episode:,} {why}", True
+
+    def trained_network(self) -> nn.Module:
+        """Return the network, with the averaged parameters where there are any. Ends the training of this state."""
+        if self.average is not None:
+            with torch.no_grad():
+                for value, kept in zip(self.network.parameters(), self.average, strict=True):
+                    value.copy_(kept)
+        return self.network
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values, for a checkpoint."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.bit_generator.state,
+            "average": self.average,
+            "generator": self.generator.bit_generator.state if self._ahead is None else self._ahead[0],
             "curve": [list(row) for row in self.curve],
             "window": {"episodes": self.window.episodes, "sums": dict(self.window.sums)},
             "episode": self.episode,
@@ -94,121 +238,23 @@ class State:
             "failure": self.failure,
         }
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `saved` returned."""
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Resume from what `state_dict` returned."""
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            for kept, value in zip(self.average, saved["average"], strict=True):
+                kept.copy_(value)
         self.generator.bit_generator.state = saved["generator"]
+        self._ahead = None
         self.curve = [tuple(row) for row in saved["curve"]]
         self.window = Window(saved["window"]["episodes"], defaultdict(float, saved["window"]["sums"]))
         self.episode, self.seconds = saved["episode"], saved["seconds"]
         self.done, self.failure = saved["done"], saved["failure"]
 
 
-def train(
-    task: Task, seed: int, checkpoint: Checkpoint, checkpoint_seconds: float, label: str, live: Path | None = None
-) -> Trained:
-    """Train one network, going on from `checkpoint` where it holds a state of this run.
-
-    The state is saved every `checkpoint_seconds`, and at the end: until the checkpoint is removed, the same call
-    returns the same result at once. A state that cannot be saved is said on standard error, and training goes on.
-    live: file of the curve so far, see `LiveCurve`; None: there is none.
-    A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
-    Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
-    """
-    settings = task.settings
-    total, batch = settings.for_arm("episodes", task.arm), settings.for_arm("batch", task.arm)
-    state = State(task, seed)
-    saved = checkpoint.load()
-    if saved is not None:
-        state.restore(saved)
-    safe_episode, earlier = state.episode, state.seconds
-    started = time.monotonic()
-
-    def save() -> OSError | None:
-        nonlocal safe_episode
-        state.seconds = earlier + time.monotonic() - started
-        try:
-            checkpoint.save(state.saved())
-        except OSError as error:
-            return error
-        safe_episode = state.episode
-        return None
-
-    save_due = started + checkpoint_seconds
-    with StopSignals() as stop, Progress(label, total, state.episode) as progress:
-        live_curve = LiveCurve(live, ["loss", *reversed(task.metrics)], progress.say)  # the first metric is drawn
-        live_curve.show(state.curve)
-        while not state.done:
-            size = min(batch, total - state.episode)
-            _set_rate(state.optimizer, settings, task.arm, state.episode)
-            try:
-                values = _update(task, state.network, state.optimizer, state.generator, size)
-            except Diverged as error:
-                state.failure, state.done = f"after episode {state.episode:,} {error}", True
-                break
-            state.episode += size
-            state.window.add(values, size)
-            progress.update(size, **values)
-            state.done = state.episode >= total
-            if state.window.episodes >= settings.curve_every or state.done:
-                means = state.window.means()
-                state.curve += [(state.episode, name, value) for name, value in means.items()]
-                state.window = Window()
-                live_curve.show(state.curve)
-                if settings.stop_below is not None and means[task.primary_metric()] < settings.stop_below:
-                    state.done = True
-            if stop.requested and not state.done:
-                raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {_way_on(save(), safe_episode)}")
-            if time.monotonic() >= save_due:
-                problem = save()
-                if problem is not None:
-                    progress.say(f"{_not_saved(problem)}; training goes on, next try in {checkpoint_seconds:g} s")
-                save_due = time.monotonic() + checkpoint_seconds
-        if saved is None or not saved["done"]:
-            problem = save()
-            if problem is not None:
-                progress.say(f"{_not_saved(problem)}; training is done, its results come next")
-    return Trained(state.network, state.curve, state.episode, state.seconds, state.failure)
-
-
-def _not_saved(problem: OSError) -> str:
-    return f"the state could not be saved ({problem.filename}: {problem.strerror})"
-
-
-def _way_on(problem: OSError | None, safe_episode: int) -> str:
-    """How an interrupted run goes on. safe_episode: of the last state that was saved, 0 where there is none."""
-    if problem is None:
-        return "the state is saved, the same command goes on from there"
-    where = f"goes on from episode {safe_episode:,}" if safe_episode else "begins anew"
-    return f"{_not_saved(problem)}, so the same command {where}"
-
-
-def _update(task: Task, network: nn.Module, optimizer, generator: np.random.Generator, size: int) -> dict[str, float]:
-    """One update on `size` training episodes. Returns the means of the metrics and of the loss.
-
-    Raises Diverged, with the network as it was, where the loss or the gradient is not finite.
-    """
-    step = task.step(network, task.episodes("train", generator, size))
-    optimizer.zero_grad(set_to_none=True)
-    step.loss.backward()
-    parameters = [p for p in network.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in parameters])
-    loss = step.loss.item()
-    if not (math.isfinite(loss) and math.isfinite(norm.item())):
-        raise Diverged(f"the loss ({loss:.4g}) or the gradient's norm ({norm.item():.4g}) is not finite")
-    if task.settings.clip is not None:
-        nn.utils.clip_grads_with_norm_(parameters, task.settings.clip, norm)
-    optimizer.step()
-    return {name: value.mean().item() for name, value in step.metrics.items()} | {"loss": loss}
-
-
-def _set_rate(optimizer, settings, arm: str, episode: int) -> None:
-    rate = settings.for_arm("lr", arm)
-    if settings.decay is not None:
-        rate *= settings.decay.factor ** (episode // settings.decay.every)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _values(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
 
 
 class StopSignals:

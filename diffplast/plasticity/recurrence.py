@@ -48,7 +48,6 @@ def plastic_rnn(inputs, weight, alpha, eta, clamped=None, rule="hebb", state=Non
         return naive(inputs, weight, alpha, eta, clamped, rule, (x, _given(trace, weight, alpha, len(x))))
     if backend == "lowrank":
         return lowrank(inputs, weight, _full(alpha, weight), eta, clamped, rule, (x, trace))
-    alpha = _full(alpha, weight)
     recording = _recording(len(inputs), weight, alpha, eta, rule, x, trace, clamped)
     recording.states[1:] = inputs.detach()
     recording.run(0, len(inputs), finish=True)
@@ -78,7 +77,7 @@ class PlasticRollout:
             trace = _given(trace, weight, alpha, batch)
             self._episode = _Graph(backend, weight, alpha, eta, rule, x, trace)
         else:
-            self._episode = _Recorded(weight, _full(alpha, weight), eta, rule, x, trace)
+            self._episode = _Recorded(weight, alpha, eta, rule, x, trace)
 
     def step(self, inputs):
         """Advance by one step: inputs (B, N) -> x (B, N), without gradient.

@@ -97,6 +97,12 @@ _operator(operator.mul, "fmul")
 _operator(operator.truediv, "fdiv")
 
 
+@intrinsic
+def maximum(typingctx, a, b):
+    """a where it is larger, else b."""
+    return _elementwise((a, b), lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y))
+
+
 def _fma(builder, x, y, z):
     """The code of x * y + z, rounded once."""
     return Value(builder, x).fma(Value(builder, y), Value(builder, z)).value
@@ -198,6 +204,22 @@ def spread(typingctx, array, at, rows):
         return found
 
     return result(array, types.int64, rows), codegen
+
+
+@intrinsic(prefer_literal=True)
+def spread_rows(typingctx, array, at, stride, rows):
+    """The tile of one column whose row r is LANES times array[at + r * stride]."""
+    result = Tile(array.dtype, rows.literal_value, 1)
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        found = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for index, row, column in _places(result):
+            value = builder.load(builder.gep(data, [_offset(builder, args[1], args[2], row, column)]))
+            found = builder.insert_value(found, _repeated(builder, value), index)
+        return found
+
+    return result(array, types.int64, types.int64, rows), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.tasks.completion import BinaryEpisodes, Presentation, RecurrentNetwork, completion_step, draw_patterns
 
 
@@ -12,8 +12,8 @@ class Experiment(Strict):
 
     bits: Positive
     times: Presentation
-    init: Rate
-    eta: Rate
+    init: PositiveFloat
+    eta: PositiveFloat
 
 
 class Binary(Task[Experiment]):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.tasks.completion import BinaryEpisodes, Presentation, RecurrentNetwork, completion_step, draw_patterns
 
 
@@ -19,8 +19,8 @@ class Experiment(Strict):
     times: Presentation
     extra_neurons: Positive
     lstm_hidden: Positive
-    init: Rate
-    eta: Rate
+    init: PositiveFloat
+    eta: PositiveFloat
 
 
 class PlasticNetwork(RecurrentNetwork):

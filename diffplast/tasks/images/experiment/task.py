@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffplast.core.task import Metric, Positive, Rate, Step, Strict, Task
+from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.tasks.completion import Presentation, RecurrentNetwork, completion_inputs, random_orders
 
 
@@ -15,8 +15,8 @@ class Experiment(Strict):
 
     side: Positive
     times: Presentation
-    init: Rate
-    eta: Rate
+    init: PositiveFloat
+    eta: PositiveFloat
 
 
 @dataclass
