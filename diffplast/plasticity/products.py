@@ -42,7 +42,7 @@ DOT_ROW = 2 * DOT_SQUARE
 DEPTH, PACKED_BYTES = 128, 2**19
 
 # Rows of a up to which b is read in place, once, rather than packed.
-FEW_ROWS = 16
+FEW_ROWS = 64
 
 # Multiply-adds for which it pays to wake another thread.
 WORTH_A_THREAD = 2**19
@@ -287,24 +287,20 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
     n = out.shape[1]
     depth = a.shape[0] if a_turned else a.shape[1]
     a_row, a_k = (1, a.shape[1]) if a_turned else (a.shape[1], 1)
-    b_k, b_column = (1, b.shape[1]) if b_turned else (b.shape[1], 1)
     width = TILE_LINES * LINE // out.itemsize
     longest = min(DEPTH, depth)
     held = min(-(-n // width), max(1, PACKED_BYTES // (longest * width * out.itemsize)))  # panels packed at a time
     panels = np.empty(held * longest * width, out.dtype)
     edge = np.zeros((TILE_ROWS, DEPTH), out.dtype)
     tile = np.zeros((TILE_ROWS, width), out.dtype)
-    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
+    flat_a = a.reshape(-1)
     for begin in range(0, depth, DEPTH):
         length = min(DEPTH, depth - begin)
         fresh = begin == 0 and not add
         for first in range(0, n, held * width):
             last = min(n, first + held * width)
             for j in range(first, last, width):
-                _pack(
-                    flat_b, begin * b_k + j * b_column, b_k, b_column, length, min(width, n - j), width,
-                    panels, (j - first) * length,
-                )  # fmt: skip
+                _pack(b, b_turned, begin, length, j, min(width, n - j), width, panels, (j - first) * length)
             for i in range(low, high, TILE_ROWS):
                 rows = min(TILE_ROWS, high - i)
                 at = begin * a_k + i * a_row
@@ -327,13 +323,23 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
 
 
 @_part
-def _pack(b, at, b_k, b_column, length, columns, width, panels, to):
-    """The panel at `to` <- `columns` columns of b, and 0 beyond them."""
-    for k in range(length):
-        for j in range(columns):
-            panels[to + k * width + j] = b[at + k * b_k + j * b_column]
-        for j in range(columns, width):
-            panels[to + k * width + j] = 0
+def _pack(b, b_turned, begin, length, j, columns, width, panels, to):
+    """The panel at `to` <- rows begin.., `length` of them, of b's columns j.., and 0 beyond `columns` of them."""
+    step = b.shape[1]
+    for k in range(length if columns < width else 0):
+        for c in range(columns, width):
+            panels[to + k * width + c] = 0
+    flat = b.reshape(-1)
+    if b_turned:
+        for c in range(columns):
+            at = (j + c) * step + begin
+            for k in range(length):
+                panels[to + k * width + c] = flat[at + k]
+    else:
+        for k in range(length):
+            at, row = (begin + k) * step + j, to + k * width
+            for c in range(columns):
+                panels[row + c] = flat[at + c]
 
 
 SWEEP, DOTS, TILES = 0, 1, 2
