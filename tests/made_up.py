@@ -203,10 +203,11 @@ class Tree:
             write_json(path, json.loads(path.read_text()) | provenance)
 
     def set_curve(self, run: Run, points: dict[int, float], metric: str | None = None) -> None:
-        """Replace the training curve of a run: episode -> value of the metric, the primary one if none is named."""
-        metric = metric or registry.load(run.task).primary_metric()
+        """Replace a training curve of a run: episode -> value of the metric, the primary one if none is named."""
+        metric, path = metric or registry.load(run.task).primary_metric(), self.folder / run.results / "curve.csv"
         frame = pd.DataFrame({"episode": list(points), "metric": metric, "value": list(points.values())})
-        frame.to_csv(self.folder / run.results / "curve.csv", index=False)
+        others = pd.read_csv(path).query("metric != @metric")
+        pd.concat([frame, others[frame.columns]]).to_csv(path, index=False)
         self.change(run, train_episodes=max(points))
 
     def remove(self, run: Run) -> None:

@@ -51,7 +51,7 @@ def condensed(curves: pd.DataFrame, log: bool = False, points: int = POINTS) -> 
         return curves
     episodes = curves.index.to_numpy(dtype=float)
     place = np.log(episodes / episodes[0]) / np.log(episodes[-1] / episodes[0]) if log else episodes / episodes[-1]
-    groups = curves.groupby(np.minimum((place * points).astype(int), points - 1))
+    groups = curves.groupby(np.maximum(np.ceil((place * points).round(6)), 1))
     return groups.mean().set_axis(pd.Index(groups.apply(lambda rows: rows.index[-1]), name="episode"))
 
 
