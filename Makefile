@@ -41,7 +41,7 @@ help:            ## list the targets
 
 reproduce: setup ## set up, then run the whole pipeline; SCALE=smoke|laptop|paper first sets the scale and its seeds
 	python -m diffplast.core.params $(if $(SCALE),scale=$(SCALE) $(SEEDS_$(SCALE)))
-	python -m diffplast.compile & $(REPRO)
+	python -m diffplast.plasticity.warm_up & $(REPRO)
 	@$(MAKE) --no-print-directory report
 
 # MIRRORS=folder has archives under their official names; IMAGES=zip is used in place of CIFAR-10, described by IMAGES_ARE.

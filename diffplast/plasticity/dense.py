@@ -2,7 +2,7 @@
 
 import torch
 
-from .function import resized
+from .autograd import resized
 
 
 class DenseRecording:

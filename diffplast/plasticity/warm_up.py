@@ -1,4 +1,4 @@
-"""Compile the loops of the plastic recurrence before they are needed: python -m diffplast.compile.
+"""Compile the loops of the plastic recurrence before they are needed: python -m diffplast.plasticity.warm_up.
 
 They are compiled at their first call and then kept on disk. `make reproduce` has that done on one core while the data
 are prepared on another; without it, the first network in training waits for it.
@@ -6,7 +6,7 @@ are prepared on another; without it, the first network in training waits for it.
 
 import torch
 
-from diffplast.plasticity import plastic_rnn
+from . import plastic_rnn
 
 
 def main() -> None:
