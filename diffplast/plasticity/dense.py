@@ -7,7 +7,7 @@ processor: a member of a team computes its part of a step's product and of its t
 import numpy as np
 import torch
 
-from .function import resized
+from .autograd import resized
 from .jit import kernel
 from .products import Share, form_of, multiply, part_of, product, team_size
 from .simd import tanh
