@@ -16,8 +16,8 @@ def main(arguments: list[str]) -> None:
     checked = params.load(run.task)
     task = runs.open_task(run, checked)
     run.folder.mkdir(parents=True, exist_ok=True)
-    settings = {"run": str(run), "device": task.device.type}
-    settings |= {"experiment": task.experiment.model_dump(), "settings": task.settings.model_dump()}
+    parameters = {"experiment": task.experiment.model_dump(), "settings": task.settings.model_dump()}
+    settings = {"run": str(run), "device": task.device.type} | parameters
     data = [] if task.dataset is None else [runs.data_folder(task.dataset, run.scale) / "data.npz"]
     checkpoint = Checkpoint(run.checkpoint, fingerprint(settings, data))
     try:
@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> None:
         names = pd.DataFrame({"task": run.task, "arm": run.arm, "seed": run.seed}, index=curve.index)
         pd.concat([names, curve], axis=1).to_csv(run.folder / "curve.csv", index=False)
         runs.write_json(run.folder / "outcome.json", {"train_episodes": trained.episodes, "failure": trained.failure})
-        runs.write_json(run.folder / "run.json", machine.describe(task.device, trained.seconds))
+        # With its parameters, so that a run can be replayed when params.yaml says something else.
+        runs.write_json(run.folder / "run.json", machine.describe(task.device, trained.seconds) | parameters)
 
 
 if __name__ == "__main__":

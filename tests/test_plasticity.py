@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from diffplast.plasticity import PlasticRNN, PlasticRollout, fused, plastic_rnn
+from diffplast.plasticity.forward import forward_step
 
 FAST = ["fused", "lowrank"]
 RULES = ["hebb", "oja"]
@@ -287,6 +289,35 @@ def test_results_left_unused(cotangents):
 def test_rollout_equals_whole_episode(backend, alpha_kind, rule, poisoned):
     case = Case(70, 3, 9, rule, alpha_kind)
     assert_same(case.roll_out(backend), case.run("naive"))
+
+
+@njit
+def act(episodes, inputs, first):
+    """A loop of somebody else's that makes the steps of `inputs`, one episode after another."""
+    for b in range(inputs.shape[1]):
+        for t in range(first, first + inputs.shape[0]):
+            episodes.states[t + 1, b, : inputs.shape[2]] = inputs[t - first, b]
+            forward_step(episodes, b, t)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("before", [0, 3])
+def test_compiled_loop_makes_the_steps(before, rule, dtype, poisoned):
+    case = Case(70, 3, 9, rule, dtype=dtype)
+    (inputs, weight, alpha, eta), state = case.arguments()
+    rollout = PlasticRollout(weight, alpha, eta, case.batch, rule, state)
+    for row in inputs[:before]:
+        rollout.step(row)
+    act(rollout.compiled(len(inputs) - before), inputs[before:].detach().numpy(), before)
+    found, expected = case.with_gradients(*rollout.outputs(inputs)), case.roll_out("fused")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("backend", ["naive", "lowrank"])
+def test_no_compiled_loop_elsewhere(backend):
+    (_, *parameters), _ = Case(2, 1, 5, initial=False).arguments()
+    assert PlasticRollout(*parameters, batch=1, backend=backend).compiled(2) is None
 
 
 def test_rollout_goes_on_from_its_state():

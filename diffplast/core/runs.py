@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from diffplast.core import params, registry
+from diffplast.core import dataset, params, registry
 from diffplast.core.errors import UserError
 from diffplast.core.task import Task
 
@@ -80,9 +80,7 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
         raise params.ParamsError(f"{run.task} has no arm {run.arm!r}; it has {', '.join(kind.arms)}")
     data = None
     if kind.dataset is not None:
-        from diffplast import data as datasets
-
-        data = datasets.load(data_folder(kind.dataset, run.scale) / "data.npz")
+        data = dataset.load(data_folder(kind.dataset, run.scale) / "data.npz")
     return kind(block.experiment, getattr(block, run.scale), run.arm, device(checked.device), data)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffplast.core import seeds
 from diffplast.core.capture import CapturedUpdate
 from diffplast.core.checkpoint import Checkpoint, Saver
+from diffplast.core.exact import adam, gradient_norm
 from diffplast.core.progress import LiveCurve, Progress
 from diffplast.core.task import Settings, Task
 
@@ -89,13 +90,13 @@ def update(task: Task, state: "State", size: int) -> dict[str, float]:
     step = task.step(state.network, state.draw(task, size))
     state.optimizer.zero_grad(set_to_none=True)
     step.loss.backward()
-    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
-    norm, loss = nn.utils.get_total_norm(gradients).item(), step.loss.item()
+    norm, loss = float(gradient_norm(state.network.parameters())), step.loss.item()
     _check_finite(loss, norm)
     clip = task.settings.clip
     if clip is not None and norm > clip:
-        for gradient in gradients:
-            gradient.mul_(clip / norm)
+        for parameter in state.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(clip / norm)
     state.optimizer.step()
     state.follow()
     return {name: mean(value) for name, value in step.metrics.items()} | {"loss": loss}
@@ -170,12 +171,12 @@ class State:
         self.failure: str | None = None
 
     def _make_optimizer(self, task: Task) -> torch.optim.Optimizer:
-        settings = task.settings
-        options = {"betas": (0.9, settings.adam_beta2), "eps": settings.adam_eps, "fused": True}
-        if self.captures:
-            rate = torch.tensor(settings.lr, device=task.device)
-            return torch.optim.Adam(self.network.parameters(), lr=rate, capturable=True, **options)
-        return torch.optim.Adam(self.network.parameters(), lr=settings.lr, **options)
+        settings, parameters = task.settings, self.network.parameters()
+        betas = 0.9, settings.adam_beta2
+        if not self.captures:
+            return adam(parameters, settings.lr, betas, settings.adam_eps)
+        rate = torch.tensor(settings.lr, device=task.device)
+        return torch.optim.Adam(parameters, rate, betas, settings.adam_eps, fused=True, capturable=True)
 
     def draw(self, task: Task, size: int) -> Any:
         """Draw the next training episodes, or return those drawn ahead."""

@@ -48,7 +48,6 @@ def plastic_rnn(inputs, weight, alpha, eta, clamped=None, rule="hebb", state=Non
         return naive(inputs, weight, alpha, eta, clamped, rule, (x, _given(trace, weight, alpha, len(x))))
     if backend == "lowrank":
         return lowrank(inputs, weight, _full(alpha, weight), eta, clamped, rule, (x, trace))
-    alpha = _full(alpha, weight)
     recording = _recording(len(inputs), weight, alpha, eta, rule, x, trace, clamped)
     recording.states[1:] = inputs.detach()
     recording.run(0, len(inputs), finish=True)
@@ -78,7 +77,7 @@ class PlasticRollout:
             trace = _given(trace, weight, alpha, batch)
             self._episode = _Graph(backend, weight, alpha, eta, rule, x, trace)
         else:
-            self._episode = _Recorded(weight, _full(alpha, weight), eta, rule, x, trace)
+            self._episode = _Recorded(weight, alpha, eta, rule, x, trace)
 
     def step(self, inputs):
         """Advance by one step: inputs (B, N) -> x (B, N), without gradient.
@@ -91,6 +90,22 @@ class PlasticRollout:
         self._open()
         self._steps += 1
         return self._episode.step(inputs.detach())
+
+    def compiled(self, steps):
+        """Have a compiled loop make `steps` steps in place of calls of `step`, and then call `outputs`.
+
+        Returns the `forward.Episodes` of this roll-out, with room for the steps after those already made; or None
+        where the backend has no compiled loops, so that `step` must be called. The loop writes the input of step t of
+        episode b to `states[t + 1, b, :N]` and calls `forward.forward_step(episodes, b, t)`, for every b and every t
+        from the first of these steps on; the activity is then in its place.
+
+        Raises:
+            RuntimeError: `outputs` was called before.
+        """
+        self._open()
+        episodes = self._episode.compiled(steps)
+        self._steps += 0 if episodes is None else steps
+        return episodes
 
     def outputs(self, inputs):
         """The recorded episode: inputs (T, B, N) -> (outputs (T, B, N), (x (B, N), trace (B, N, N))).
@@ -129,6 +144,15 @@ class _Recorded:
         self._steps += 1
         return self._recording.step(self._steps - 1, inputs)
 
+    def compiled(self, steps):
+        if not isinstance(self._recording, FusedRecording):
+            return None
+        self._steps += steps
+        if self._steps > self._capacity:
+            self._capacity = self._steps
+            self._recording.resize(self._capacity)
+        return self._recording.episodes
+
     def outputs(self, inputs):
         self._recording.resize(self._steps)
         self._recording.run(self._steps, self._steps, finish=True)
@@ -158,6 +182,9 @@ class _Graph:
             self._state = self._lowrank.step(self._inputs[-1]), None
         self._outputs.append(self._state[0])
         return self._state[0].detach()
+
+    def compiled(self, steps):
+        return None
 
     def outputs(self, inputs):
         with torch.enable_grad():
