@@ -241,6 +241,7 @@ def test_the_papers_curve_ends_where_ours_does(make_tree):
     theirs = PaperCurve("paper", np.array([0, 100, 200]), np.array([9.0, 5, 1]), *np.zeros((3, 0)))
     assert [part.tolist() for part in curves.within(theirs, 150, log=False)] == [[0, 100, 150], [9, 5, 3]]
     assert [part.tolist() for part in curves.within(theirs, 900, log=True)] == [[100, 200], [5, 1]]
+    assert [len(part) for part in curves.within(theirs, 50, log=True)] == [0, 0]
     tree = make_tree("maze")
     for run in tree.runs("maze", "plastic"):
         tree.set_curve(run, {50_000: 10.0, 100_000: 30.0})

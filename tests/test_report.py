@@ -266,7 +266,8 @@ def test_the_readme_is_kept_in_step(tree, capsys, monkeypatch):
     assert renew() == (0, "")
     assert renew("--check") == (0, "")
     text = file.read_text()
-    assert text.startswith("# A\n\n<!-- claims:start -->\n| | claim | paper | [laptop](reports/laptop/claims.md) | study |")
+    head = "| | claim | paper | [laptop](reports/laptop/claims.md) | study |"
+    assert text.startswith(f"# A\n\n<!-- claims:start -->\n{head}")
     assert text.endswith("<!-- claims:end -->\n\nend\n") and " | not run yet |" in text
     cells = [cell.strip() for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")[1:-1]]
     assert max(map(len, cells)) < 60

@@ -10,7 +10,12 @@ from diffplast.report.results import TaskResults
 
 FLAT = 0.05
 """A curve is flat where its last two quarters differ by at most this share of the way from its start to its end."""
-WORDS = {"batch": "batch", "lr": "rate", "decay": "decay of the rate", "clip": "clip", "adam_eps": "Adam's epsilon"}
+PLAIN = {"decay": None, "anneal": None, "clip": None, "average": None}
+"""Settings that no program of the paper has, but where a claim says so."""
+WORDS = {
+    "lr": "rate", "decay": "decay of the rate", "anneal": "rate falling to 0 over the last share", "clip": "clip",
+    "average": "average of the parameters", "adam_eps": "Adam's epsilon",
+}
 """Settings in words."""
 
 
@@ -65,6 +70,7 @@ def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
 
 
 def _same(ours: Any, wanted: Any) -> bool:
+    ours = ours.model_dump() if hasattr(ours, "model_dump") else ours
     return ours in wanted if isinstance(wanted, set | frozenset) else ours == wanted
 
 

@@ -118,9 +118,11 @@ def draw_curves(
 
 
 def within(curve: PaperCurve, longest: float, log: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points of a paper's curve up to our longest training, interpolated at its end."""
+    """Return the points of a paper's curve up to our longest training, interpolated at its end; maybe none."""
     last = min(longest, curve.episodes[-1])
     kept = (curve.episodes < last) & ((curve.episodes > 0) | (not log))
+    if not kept.any():
+        return np.empty(0), np.empty(0)
     return np.append(curve.episodes[kept], last), np.append(curve.middle[kept], curve.at(last))
 
 
@@ -237,7 +239,7 @@ def points(results: TaskResults) -> dict:
         theirs = None
         if arm in drawing.paper:
             episodes, values = within(drawing.paper[arm], longest, drawing.log)
-            theirs = {"episodes": episodes.astype(int).tolist(), "values": _short(values)}
+            theirs = {"episodes": episodes.astype(int).tolist(), "values": _short(values)} if len(values) else None
         arms.append(
             {
                 "color": style.arm_style(arm, results.arms)["color"],

@@ -50,7 +50,8 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
     const ys = ticks(Math.min(...values), Math.max(...values), 5);
     y = (value) => height - bottom - (height - top - bottom) * (value - ys[0]) / (ys.at(-1) - ys[0]);
     const xs = log.checked ? powers() : ticks(0, longest, Math.max(2, span / 90)).filter((tick) => tick <= longest);
-    const line = (episodes, heights) => episodes.map((episode, i) => `${x(episode).toFixed(1)} ${y(heights[i]).toFixed(1)}`);
+    const line = (episodes, heights) => episodes.map((episode, i) => `${x(episode).toFixed(1)} ${y(heights[i]).toFixed(1)}`)
+      .filter((_, i) => episodes[i] > 0 || !log.checked);  // the paper's curves begin at 0
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.innerHTML = [
       ...ys.map((tick) => `<path class="grid" d="M${left} ${y(tick)}H${width - right}"/>

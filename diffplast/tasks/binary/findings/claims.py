@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from diffplast.report import numbers
 from diffplast.report.claims import Claim, Measured, reaching
-from diffplast.report.conditions import Conditions
+from diffplast.report.conditions import PLAIN, Conditions
 from diffplast.report.results import TaskResults
 
 from .paper import LEVEL, LR, RUNS, WITHIN
@@ -18,7 +18,7 @@ SOLVED = numbers.percent(LEVEL.value)
 
 TEXT = Conditions(
     experiment={"bits": 1000, "times.patterns": 5, "times.rounds": 3, "times.shown": 10, "times.gap": 3},
-    settings={"batch": 1, "lr": LR.value, "decay": None, "clip": None},
+    settings=PLAIN | {"batch": 1, "lr": LR.value},
 )
 
 

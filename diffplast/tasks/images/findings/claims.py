@@ -7,7 +7,7 @@ from scipy import stats
 
 from diffplast.report import numbers, statistics
 from diffplast.report.claims import Claim, Effect, Measured, better
-from diffplast.report.conditions import Conditions
+from diffplast.report.conditions import PLAIN, Conditions
 from diffplast.report.results import RunResult, TaskResults
 
 from .paper import DATA, FIGURE_5, LENGTH, LR, RUNS
@@ -25,7 +25,7 @@ PAPER = Conditions(
         "side": 32, "times.patterns": 3, "times.rounds": 3, "times.shown": 20,
         "times.gap": frozenset({2, 3}),  # program and text
     },
-    settings={"batch": 1, "lr": LR.value, "decay": None, "clip": None},
+    settings=PLAIN | {"batch": 1, "lr": LR.value},
     episodes=int(LENGTH.value),
     data=DATA,
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from diffplast.report import numbers
 from diffplast.report.claims import Claim, Measured, better
-from diffplast.report.conditions import Conditions
+from diffplast.report.conditions import PLAIN, Conditions
 from diffplast.report.results import TaskResults
 
 from .paper import CROSSING, FIGURE_6, LENGTH, LR, NEURONS, RUNS, SIZE
@@ -26,7 +26,7 @@ PAPER = Conditions(
     experiment={
         "size": int(SIZE.value), "neurons": int(NEURONS.value), "inputs": ["view", "reward", "step"], "steps": 250,
     },
-    settings={"batch": 1, "lr": LR.value, "decay": None, "clip": None},
+    settings=PLAIN | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4},
     episodes=int(LENGTH.value),
 )
 

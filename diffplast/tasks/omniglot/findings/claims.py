@@ -12,7 +12,7 @@ import numpy as np
 
 from diffplast.report import numbers, statistics
 from diffplast.report.claims import Claim, Effect, Measured
-from diffplast.report.conditions import Conditions
+from diffplast.report.conditions import PLAIN, Conditions
 from diffplast.report.paper import Quoted
 from diffplast.report.results import TaskResults
 
@@ -25,16 +25,19 @@ CHANCE_MARGIN = 0.02
 """Accuracies this near to chance are at chance."""
 
 NETWORK = {"ways": 5, "shots": 1, "features": 64, "side": 31}
-SHARED = {"batch": 1, "groupings": None, "clip": None}
+SHARED = PLAIN | {"batch": 1, "groupings": None}
 TEXT = Conditions(
     experiment=NETWORK,
-    settings=SHARED | {"lr": LR.value, "decay": None},
+    settings=SHARED | {"lr": LR.value},
     episodes=int(LENGTH.value),
     data=DATA,
     always=("a weight w beside α (text: α alone)",),
 )
 LATER_VERSION = Conditions(
-    experiment=NETWORK, settings=SHARED | {"lr": LATER_LR.value}, episodes=int(LATER_LENGTH.value), data=DATA
+    experiment=NETWORK,
+    settings=SHARED | {"lr": LATER_LR.value, "decay": {"factor": 0.666667, "every": 1_000_000}},
+    episodes=int(LATER_LENGTH.value),
+    data=DATA,
 )
 
 
