@@ -457,6 +457,7 @@ def test_same_bits_on_a_narrower_processor_in_every_case(tmp_path):
 def test_undone_updates_keep_the_precision(rule, clamps, eta_value):
     """Float32 gradients are as near to those of float64 as the naive loop's in float32."""
     case = Case(100, 1, 40, rule, clamps=clamps, eta_value=eta_value, input_scale=0.5)
+    case.leaves["alpha"].data *= 0.1  # or an episode is chaotic, and no two loops agree
     found, naive = case.run("fused"), case.run("naive")
     wide = replace(case, dtype=torch.float64)
     for leaf, narrow in zip(wide.leaves.values(), case.leaves.values(), strict=True):

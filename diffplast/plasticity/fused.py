@@ -1,4 +1,7 @@
-"""Recorded episodes of the plastic recurrence over the compiled loops of forward.py and backward.py. CPU, float32 and float64."""
+"""Recorded episodes of the plastic recurrence, over the compiled loops of forward.py and backward.py.
+
+CPU, float32 and float64.
+"""
 
 import math
 import operator
