@@ -84,9 +84,7 @@ class _Convolutions(torch.autograd.Function):
         last[...] = 0
         last[:number, :features] = cotangent.numpy()
         transposed, found = np.empty_like(packed), np.empty_like(packed)
-        for _, channels, _, _, weight, bias in layers[1:]:
-            matrices = packed[weight:bias].reshape(9, channels, width).transpose(0, 2, 1)
-            transposed[weight:bias] = matrices.ravel()
+        transpose(layers, width, packed, transposed)
         groups = len(memory) // ROWS
         _shared(groups, lambda rank, size: backward(rank, size, layers, width, memory, gradients, transposed))
         _shared(
@@ -174,11 +172,20 @@ def _forward_layer(layer, width, stride, at, drawings, parameters):
 
 
 @kernel
+def transpose(layers, width, parameters, transposed):
+    """Fill in the weights of all layers but the first, the matrix of each place of the kernel transposed."""
+    for number in range(1, layers.shape[0]):
+        for begin in range(layers[number, 4], layers[number, 5], width * width):
+            for row in range(width):
+                for column in range(width):
+                    transposed[begin + row * width + column] = parameters[begin + column * width + row]
+
+
+@kernel
 def backward(rank, size, layers, width, drawings, gradients, transposed):
     """Fill in the gradients of all layers' outputs before tanh, for every `size`-th group from number `rank` on.
 
-    gradients: as `drawings`; those of the last layer's outputs are given. transposed: as the parameters, with the
-    weights of each place of the kernel transposed.
+    gradients: as `drawings`; those of the last layer's outputs are given. transposed: see `transpose`.
     """
     stride = drawings.shape[1]
     for group in range(rank, drawings.shape[0] // ROWS, size):

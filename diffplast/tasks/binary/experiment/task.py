@@ -21,7 +21,7 @@ class Binary(Task[Experiment]):
 
     title = "Binary patterns"
     arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
-    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
     Experiment = Experiment
 
     def network(self, generator: np.random.Generator) -> nn.Module:

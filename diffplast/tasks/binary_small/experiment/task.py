@@ -65,7 +65,8 @@ class BinarySmall(Task[Experiment]):
         "nonplastic": "non-plastic RNN",
         "lstm": "LSTM",
     }
-    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
+    captured = frozenset({"nonplastic", "lstm"})
     Experiment = Experiment
 
     def network(self, generator: np.random.Generator) -> nn.Module:
