@@ -22,6 +22,7 @@ def test_blank_error_is_that_of_the_half_not_shown(make_task):
 def by_pairs(matrix, side):
     """Moran's I as `structure` describes it, pair by pair."""
     pixels = side * side
+    matrix = matrix.astype(np.float64)
     entries = [matrix[i, j] for i in range(pixels) for j in range(pixels) if i != j]
     mean, spread = np.mean(entries), np.var(entries)
     products = []
