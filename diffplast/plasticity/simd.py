@@ -207,6 +207,22 @@ def spread(typingctx, array, at, rows):
 
 
 @intrinsic(prefer_literal=True)
+def spread_rows(typingctx, array, at, stride, rows):
+    """The tile of one column whose row r is LANES times array[at + r * stride]."""
+    result = Tile(array.dtype, rows.literal_value, 1)
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        found = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for index, row, column in _places(result):
+            value = builder.load(builder.gep(data, [_offset(builder, args[1], args[2], row, column)]))
+            found = builder.insert_value(found, _repeated(builder, value), index)
+        return found
+
+    return result(array, types.int64, types.int64, rows), codegen
+
+
+@intrinsic(prefer_literal=True)
 def zeros(typingctx, array, rows, columns):
     """A tile of zeros of an array's dtype."""
     result = Tile(array.dtype, rows.literal_value, columns.literal_value)
