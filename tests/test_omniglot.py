@@ -13,9 +13,9 @@ from diffplast.core import seeds
 from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network
-from diffplast.evaluation import evaluate
 from diffplast.tasks.omniglot.experiment.head import logits, loss, naive_logits, naive_loss, probabilities
 from diffplast.tasks.omniglot.experiment.task import Omniglot
+from stages.evaluate import evaluate
 from tests.helpers import trained
 from tests.other_machines import printed_by
 

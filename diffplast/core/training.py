@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffplast.core import seeds
 from diffplast.core.capture import CapturedUpdate
 from diffplast.core.checkpoint import Checkpoint, Saver
+from diffplast.core.exact import adam, gradient_norm
 from diffplast.core.progress import LiveCurve, Progress
 from diffplast.core.task import Settings, Task
 
@@ -49,30 +50,43 @@ def train(
     A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
     Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
     """
-    settings = task.settings
     state = State(task, seed)
     saver = Saver(checkpoint, state, save_every)
-    with StopSignals() as stop, Progress(label, settings.episodes, state.episode) as progress:
+    with StopSignals() as stop, Progress(label, state.total, state.episode) as progress:
         curve = LiveCurve(live, ["loss", *reversed(task.metrics)], progress.say)  # the first metric is drawn
         curve.show(state.curve)
         while not state.done:
-            size = min(settings.batch, settings.episodes - state.episode)
-            set_rate(state.optimizer, settings, state.episode)
-            try:
-                values = update(task, state, size)
-            except Diverged as error:
-                state.fail(str(error))
+            size, values = advance(task, state)
+            if state.failure is not None:
                 break
-            state.count(size, values)
             progress.update(size, **values)
-            if state.window.episodes >= settings.curve_every or state.done:
-                state.close_window()
+            if state.window.episodes == 0:
                 curve.show(state.curve)
             if stop.requested and not state.done:
                 raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {saver.save_to_resume()}")
             saver.save_when_due(progress.say)
         saver.save_at_end(progress.say)
     return Trained(state.trained_network(), state.curve, state.episode, state.seconds, state.failure)
+
+
+def advance(task: Task, state: "State") -> tuple[int, dict[str, float]]:
+    """Make the next update of a run, and close the window of its curve where that is full: what a replay repeats.
+
+    Returns how many episodes it took, and the means of the metrics and of the loss. A loss or gradient that is not
+    finite fails the state.
+    """
+    settings = task.settings
+    size = min(settings.batch, settings.episodes - state.episode)
+    set_rate(state.optimizer, settings, state.episode)
+    try:
+        values = update(task, state, size)
+    except Diverged as error:
+        state.fail(str(error))
+        return 0, {}
+    state.count(size, values)
+    if state.window.episodes >= settings.curve_every or state.done:
+        state.close_window()
+    return size, values
 
 
 def update(task: Task, state: "State", size: int) -> dict[str, float]:
@@ -89,13 +103,13 @@ def update(task: Task, state: "State", size: int) -> dict[str, float]:
     step = task.step(state.network, state.draw(task, size))
     state.optimizer.zero_grad(set_to_none=True)
     step.loss.backward()
-    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
-    norm, loss = nn.utils.get_total_norm(gradients).item(), step.loss.item()
+    norm, loss = float(gradient_norm(state.network.parameters())), step.loss.item()
     _check_finite(loss, norm)
     clip = task.settings.clip
     if clip is not None and norm > clip:
-        for gradient in gradients:
-            gradient.mul_(clip / norm)
+        for parameter in state.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(clip / norm)
     state.optimizer.step()
     state.follow()
     return {name: mean(value) for name, value in step.metrics.items()} | {"loss": loss}
@@ -170,12 +184,12 @@ class State:
         self.failure: str | None = None
 
     def _make_optimizer(self, task: Task) -> torch.optim.Optimizer:
-        settings = task.settings
-        options = {"betas": (0.9, settings.adam_beta2), "eps": settings.adam_eps, "fused": True}
-        if self.captures:
-            rate = torch.tensor(settings.lr, device=task.device)
-            return torch.optim.Adam(self.network.parameters(), lr=rate, capturable=True, **options)
-        return torch.optim.Adam(self.network.parameters(), lr=settings.lr, **options)
+        settings, parameters = task.settings, self.network.parameters()
+        betas = 0.9, settings.adam_beta2
+        if not self.captures:
+            return adam(parameters, settings.lr, betas, settings.adam_eps)
+        rate = torch.tensor(settings.lr, device=task.device)
+        return torch.optim.Adam(parameters, rate, betas, settings.adam_eps, fused=True, capturable=True)
 
     def draw(self, task: Task, size: int) -> Any:
         """Draw the next training episodes, or return those drawn ahead."""

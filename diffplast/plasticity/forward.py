@@ -130,11 +130,11 @@ def strip_begin(n, strip):
 def _update(episodes, b, i, update, begin, end):
     """Make an update of rows i.. of the trace."""
     n = episodes.states.shape[2]
-    scale = spread(episodes.states, update.pre_at + i, ROWS) * update.gain
+    pre = spread(episodes.states, update.pre_at + i, ROWS)
     for j in range(begin, end, LANES):
         at = (b * n + i) * n + j
         post = load(episodes.states, update.post_at + j, 0, 1, 1)
-        h = fma(scale, post, decay_of(update, post) * load(episodes.trace, at, n, ROWS, 1))
+        h = fma(pre, post * update.gain, decay_of(update, post) * load(episodes.trace, at, n, ROWS, 1))
         store(episodes.trace, at, n, h)
 
 
@@ -142,12 +142,12 @@ def _update(episodes, b, i, update, begin, end):
 def _update_multiply(episodes, b, t, i, update, begin, end):
     """The same, and sums += x (W + alpha * H) of step t over these rows."""
     n = episodes.states.shape[2]
-    scale = spread(episodes.states, update.pre_at + i, ROWS) * update.gain
+    pre = spread(episodes.states, update.pre_at + i, ROWS)
     x = spread(episodes.states, (t * episodes.states.shape[1] + b) * n + i, ROWS)
     for j in range(begin, end, LANES):
         at = (b * n + i) * n + j
         post = load(episodes.states, update.post_at + j, 0, 1, 1)
-        h = fma(scale, post, decay_of(update, post) * load(episodes.trace, at, n, ROWS, 1))
+        h = fma(pre, post * update.gain, decay_of(update, post) * load(episodes.trace, at, n, ROWS, 1))
         store(episodes.trace, at, n, h)
         w, a = load(episodes.weight, i * n + j, n, ROWS, 1), load(episodes.alpha, i * n + j, n, ROWS, 1)
         total = load(episodes.sums, b * n + j, 0, 1, 1)

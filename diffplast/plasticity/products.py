@@ -6,6 +6,8 @@ Every number of a result is computed whole by one thread, as a chain of fused mu
 is free to differ between processors, changes no chain.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from torch.autograd.function import once_differentiable
 
+from .jit import kernel
 from .threads import run_team
 
 # A line is a vector of so many bytes, in one register or several.
@@ -39,12 +42,15 @@ DOT_ROW = 2 * DOT_SQUARE
 DEPTH, PACKED_BYTES = 128, 2**19
 
 # Rows of a up to which b is read in place, once, rather than packed.
-FEW_ROWS = 16
+FEW_ROWS = 64
 
 # Multiply-adds for which it pays to wake another thread.
-WORTH_A_THREAD = 2**18
+WORTH_A_THREAD = 2**19
 
-_kernel = njit(nogil=True, cache=True, error_model="numpy")
+# Threads share out columns of so many numbers: a line of the smallest.
+COLUMNS = 16
+
+# Compiles what is large and called from loops; in its place each time it would take twice as long to compile.
 _part = njit(nogil=True, error_model="numpy")
 
 
@@ -242,19 +248,15 @@ def _sweep_columns(a, b, out, add, low, high):
     for i in range(rows):
         for j in range(high - low):
             sums[i, j] = out[i, low + j] if add else 0
-    full = low + (high - low) // lanes * lanes
-    rest, last = high - full, high - lanes
     swept = depth // SWEEP_ROWS * SWEEP_ROWS
     for k in range(0, swept, SWEEP_ROWS):
-        for j in range(low, full, lanes):
-            _sweep(a, k, depth, rows, b, k * n + j, n, sums, j - low, width, 0, SWEEP_ROWS)
-        if rest > 0:
-            _sweep(a, k, depth, rows, b, k * n + last, n, sums, last - low, width, lanes - rest, SWEEP_ROWS)
+        for j in range(low, high, lanes):
+            at = min(j, high - lanes)  # the last line begins earlier, where it is not full
+            _sweep(a, k, depth, rows, b, k * n + at, n, sums, at - low, width, j - at, SWEEP_ROWS)
     for k in range(swept, depth):
-        for j in range(low, full, lanes):
-            _sweep(a, k, depth, rows, b, k * n + j, n, sums, j - low, width, 0, 1)
-        if rest > 0:
-            _sweep(a, k, depth, rows, b, k * n + last, n, sums, last - low, width, lanes - rest, 1)
+        for j in range(low, high, lanes):
+            at = min(j, high - lanes)
+            _sweep(a, k, depth, rows, b, k * n + at, n, sums, at - low, width, j - at, 1)
     for i in range(rows):
         for j in range(high - low):
             out[i, low + j] = sums[i, j]
@@ -265,25 +267,18 @@ def _dot_columns(a, b, out, add, low, high):
     """Columns low..high of out (+)= a b^T, for few rows of a: b is read once, in order."""
     rows, depth = a.shape
     n = out.shape[1]
-    j = low
-    while j < high:
-        if rows >= DOT_SQUARE and j + DOT_SQUARE <= high:
-            columns = DOT_SQUARE
-            squares = rows // DOT_SQUARE * DOT_SQUARE
-            for i in range(0, squares, DOT_SQUARE):
-                at, to = i * depth, i * n + j
-                _dots(a, at, depth, b, j * depth, depth, depth, out, to, n, add, DOT_SQUARE, DOT_SQUARE)
-            for i in range(squares, rows):
-                _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, DOT_SQUARE)
-        elif j + DOT_ROW <= high:
-            columns = DOT_ROW
-            for i in range(rows):
-                _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, DOT_ROW)
-        else:
-            columns = 1
-            for i in range(rows):
-                _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, 1)
-        j += columns
+    squares = rows // DOT_SQUARE * DOT_SQUARE
+    full = low + (high - low) // DOT_ROW * DOT_ROW
+    for j in range(low, full, DOT_ROW):
+        for i in range(0, squares, DOT_SQUARE):
+            for c in range(j, j + DOT_ROW, DOT_SQUARE):
+                at, to = c * depth, i * n + c
+                _dots(a, i * depth, depth, b, at, depth, depth, out, to, n, add, DOT_SQUARE, DOT_SQUARE)
+        for i in range(squares, rows):
+            _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, DOT_ROW)
+    for j in range(full, high):
+        for i in range(rows):
+            _dots(a, i * depth, depth, b, j * depth, depth, depth, out, i * n + j, n, add, 1, 1)
 
 
 @_part
@@ -292,28 +287,24 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
     n = out.shape[1]
     depth = a.shape[0] if a_turned else a.shape[1]
     a_row, a_k = (1, a.shape[1]) if a_turned else (a.shape[1], 1)
-    b_k, b_column = (1, b.shape[1]) if b_turned else (b.shape[1], 1)
     width = TILE_LINES * LINE // out.itemsize
     longest = min(DEPTH, depth)
     held = min(-(-n // width), max(1, PACKED_BYTES // (longest * width * out.itemsize)))  # panels packed at a time
     panels = np.empty(held * longest * width, out.dtype)
     edge = np.zeros((TILE_ROWS, DEPTH), out.dtype)
     tile = np.zeros((TILE_ROWS, width), out.dtype)
-    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
+    flat_a = a.reshape(-1)
     for begin in range(0, depth, DEPTH):
         length = min(DEPTH, depth - begin)
         fresh = begin == 0 and not add
         for first in range(0, n, held * width):
             last = min(n, first + held * width)
             for j in range(first, last, width):
-                _pack(
-                    flat_b, begin * b_k + j * b_column, b_k, b_column, length, min(width, n - j), width,
-                    panels, (j - first) * length,
-                )  # fmt: skip
+                _pack(b, b_turned, begin, length, j, min(width, n - j), width, panels, (j - first) * length)
             for i in range(low, high, TILE_ROWS):
                 rows = min(TILE_ROWS, high - i)
                 at = begin * a_k + i * a_row
-                if rows < TILE_ROWS:
+                if rows < TILE_ROWS or n % width > 0:
                     for r in range(rows):
                         for k in range(length):
                             edge[r, k] = flat_a[at + r * a_row + k * a_k]
@@ -321,44 +312,85 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
                     columns, panel = min(width, n - j), (j - first) * length
                     if rows == TILE_ROWS and columns == width:
                         _tile(a, at, a_row, a_k, panels, panel, length, out, i * n + j, n, fresh)
-                        continue
-                    tile[:rows, :columns] = out[i : i + rows, j : j + columns]
-                    if rows < TILE_ROWS:
-                        _tile(edge, 0, DEPTH, 1, panels, panel, length, tile, 0, width, fresh)
                     else:
-                        _tile(a, at, a_row, a_k, panels, panel, length, tile, 0, width, fresh)
-                    out[i : i + rows, j : j + columns] = tile[:rows, :columns]
+                        for r in range(rows):
+                            for c in range(columns):
+                                tile[r, c] = out[i + r, j + c]
+                        _tile(edge, 0, DEPTH, 1, panels, panel, length, tile, 0, width, fresh)
+                        for r in range(rows):
+                            for c in range(columns):
+                                out[i + r, j + c] = tile[r, c]
 
 
 @_part
-def _pack(b, at, b_k, b_column, length, columns, width, panels, to):
-    """The panel at `to` <- `columns` columns of b, and 0 beyond them."""
-    for k in range(length):
-        for j in range(columns):
-            panels[to + k * width + j] = b[at + k * b_k + j * b_column]
-        for j in range(columns, width):
-            panels[to + k * width + j] = 0
+def _pack(b, b_turned, begin, length, j, columns, width, panels, to):
+    """The panel at `to` <- rows begin.., `length` of them, of b's columns j.., and 0 beyond `columns` of them."""
+    step = b.shape[1]
+    for k in range(length if columns < width else 0):
+        for c in range(columns, width):
+            panels[to + k * width + c] = 0
+    flat = b.reshape(-1)
+    if b_turned:
+        for c in range(columns):
+            at = (j + c) * step + begin
+            for k in range(length):
+                panels[to + k * width + c] = flat[at + k]
+    else:
+        for k in range(length):
+            at, row = (begin + k) * step + j, to + k * width
+            for c in range(columns):
+                panels[row + c] = flat[at + c]
 
 
 SWEEP, DOTS, TILES = 0, 1, 2
 
 
-@_kernel
-def _share(form, rank, size, a, a_turned, b, b_turned, out, add):
-    """What member `rank` of a team of `size` computes of out (+)= a b."""
-    if form == TILES:
-        blocks = -(-out.shape[0] // TILE_ROWS)
-        low, high = blocks * rank // size * TILE_ROWS, blocks * (rank + 1) // size * TILE_ROWS
-        _tile_rows(a, a_turned, b, b_turned, out, add, low, min(high, out.shape[0]))
-        return
-    lanes = LINE // out.itemsize
-    blocks = out.shape[1] // lanes  # the last member takes the rest too
-    low, high = blocks * rank // size * lanes, blocks * (rank + 1) // size * lanes
-    high = out.shape[1] if rank == size - 1 else high
-    if form == SWEEP:
-        _sweep_columns(a, b, out, add, low, high)
+class Share(NamedTuple):
+    """What a member of a team has of a product, computed in one of the forms SWEEP, DOTS, TILES, see `form_of`."""
+
+    form: int
+    rank: int
+    size: int
+
+
+@_part
+def part_of(share, shape):
+    """The part of a result of this shape that a member computes: row_low, row_high, column_low, column_high."""
+    rows, columns = shape
+    if share.form == TILES:
+        blocks = -(-rows // TILE_ROWS)
+        low, high = blocks * share.rank // share.size, blocks * (share.rank + 1) // share.size
+        return min(rows, low * TILE_ROWS), min(rows, high * TILE_ROWS), 0, columns
+    blocks = columns // COLUMNS  # the last member takes the rest too
+    low, high = blocks * share.rank // share.size * COLUMNS, blocks * (share.rank + 1) // share.size * COLUMNS
+    return 0, rows, low, columns if share.rank == share.size - 1 else high
+
+
+@_part
+def multiply(share, a, a_turned, b, b_turned, out, add):
+    """A member's part of out = a b, or of out += a b; "turned" says that the transpose is given. For compiled loops."""
+    row_low, row_high, column_low, column_high = part_of(share, out.shape)
+    if share.form == TILES:
+        _tile_rows(a, a_turned, b, b_turned, out, add, row_low, row_high)
+    elif share.form == SWEEP:
+        _sweep_columns(a, b, out, add, column_low, column_high)
     else:
-        _dot_columns(a, b, out, add, low, high)
+        _dot_columns(a, b, out, add, column_low, column_high)
+
+
+_multiply = kernel(multiply.py_func)
+
+
+def form_of(rows, depth, columns, b_turned):
+    """The form for such a product: SWEEP and DOTS, for few rows, read b once, in order, and take no turned a."""
+    if rows > FEW_ROWS or (depth if b_turned else columns) < COLUMNS:
+        return TILES
+    return DOTS if b_turned else SWEEP
+
+
+def team_size(rows, depth, columns):
+    """How many of torch's threads are worth waking for such a product."""
+    return max(1, min(torch.get_num_threads(), rows * depth * columns // WORTH_A_THREAD))
 
 
 def _contiguous(matrix):
@@ -400,15 +432,13 @@ def product(a, b, out=None, add=False):
         out[:] = 0
     if 0 in (rows, depth, n):
         return out
-    lanes = LINE // out.itemsize
     a, a_turned = _contiguous(a)
     b, b_turned = _contiguous(b)
-    form = TILES
-    if rows <= FEW_ROWS and (depth if b_turned else n) >= lanes:
-        form = DOTS if b_turned else SWEEP
-        a = np.ascontiguousarray(a.T) if a_turned else a
-    size = max(1, min(torch.get_num_threads(), rows * depth * n // WORTH_A_THREAD))
-    run_team(size, lambda rank: _share(form, rank, size, a, a_turned, b, b_turned, out, add))
+    form = form_of(rows, depth, n, b_turned)
+    if a_turned and form != TILES:
+        a, a_turned = np.ascontiguousarray(a.T), False
+    size = team_size(rows, depth, n)
+    run_team(size, lambda rank: _multiply(Share(form, rank, size), a, a_turned, b, b_turned, out, add))
     return out
 
 

@@ -97,6 +97,12 @@ _operator(operator.mul, "fmul")
 _operator(operator.truediv, "fdiv")
 
 
+@intrinsic
+def maximum(typingctx, a, b):
+    """a where it is larger, else b."""
+    return _elementwise((a, b), lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y))
+
+
 def _fma(builder, x, y, z):
     """The code of x * y + z, rounded once."""
     return Value(builder, x).fma(Value(builder, y), Value(builder, z)).value

@@ -84,7 +84,7 @@ class Omniglot(Task[Experiment]):
         "homogeneous": "homogeneous α",
         "nonplastic": "non-plastic",
     }
-    metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True)}
+    metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True, percent=True)}
     dataset = "omniglot"
     further_tests: ClassVar = {"final": None, "released": 100}  # program: 100 episodes a network
     Experiment = Experiment
