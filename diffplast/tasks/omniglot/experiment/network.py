@@ -60,4 +60,3 @@ class Network(nn.Module):
     def features(self, drawings: Tensor) -> Tensor:
         """drawings (D, side, side) -> (D, F)."""
         return convolutions(drawings, list(self.weights), list(self.biases))
-
