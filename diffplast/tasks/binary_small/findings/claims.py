@@ -105,8 +105,10 @@ def faster(found: TaskResults) -> Measured:
         if wrong or (row.bound is not None and row.paper_ratio and row.bound > FACTOR * row.paper_ratio):
             off.append(numbers.percent(row.level))
     words = "; ".join(parts)
-    ours = f"times as many episodes, at an error of {words}" if parts else "neither network gets under 5\u00a0%"
-    short = f"{numbers.number(known[-1].ratio)} times at {numbers.percent(known[-1].level)}" if known else "no ratio yet"
+    ours = f"times as many episodes, at an error of {words}" if parts else "no level that both networks get under"
+    short = "no ratio yet"
+    if known:
+        short = f"{numbers.number(known[-1].ratio)} times at {numbers.percent(known[-1].level)}"
     if off:
         return Measured(False, ours, short, f"another ratio than the figure's at {', '.join(off)}")
     if not known or known[-1].level > DECISIVE:
