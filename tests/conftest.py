@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Numbers that make each experiment small enough for a test; the structure stays the paper's.
 SMALL = {
     "binary": {"bits": 20},
-    "binary_small": {"extra_neurons": 10, "lstm_hidden": 12},
+    "binary_small": {"bits": 10, "extra_neurons": 10, "lstm_hidden": 12},
     "images": {"side": 4},
     "omniglot": {},
     "maze": {"neurons": 12, "steps": 20},

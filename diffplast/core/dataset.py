@@ -64,6 +64,15 @@ def digest(kind: str, arrays: dict) -> str:
     return total.hexdigest()
 
 
+def fingerprint(arrays: dict[str, np.ndarray]) -> str:
+    """sha256 over all that a run sees of a data set: every array as `load` returns it, with its name and shape."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
 def write(path: str | Path, kind: str, arrays: dict) -> None:
     """Write the arrays of `kind` as one compressed .npz, the same bytes for the same arrays.
 

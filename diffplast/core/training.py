@@ -50,30 +50,43 @@ def train(
     A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
     Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
     """
-    settings = task.settings
     state = State(task, seed)
     saver = Saver(checkpoint, state, save_every)
-    with StopSignals() as stop, Progress(label, settings.episodes, state.episode) as progress:
+    with StopSignals() as stop, Progress(label, state.total, state.episode) as progress:
         curve = LiveCurve(live, ["loss", *reversed(task.metrics)], progress.say)  # the first metric is drawn
         curve.show(state.curve)
         while not state.done:
-            size = min(settings.batch, settings.episodes - state.episode)
-            set_rate(state.optimizer, settings, state.episode)
-            try:
-                values = update(task, state, size)
-            except Diverged as error:
-                state.fail(str(error))
+            size, values = advance(task, state)
+            if state.failure is not None:
                 break
-            state.count(size, values)
             progress.update(size, **values)
-            if state.window.episodes >= settings.curve_every or state.done:
-                state.close_window()
+            if state.window.episodes == 0:
                 curve.show(state.curve)
             if stop.requested and not state.done:
                 raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {saver.save_to_resume()}")
             saver.save_when_due(progress.say)
         saver.save_at_end(progress.say)
     return Trained(state.trained_network(), state.curve, state.episode, state.seconds, state.failure)
+
+
+def advance(task: Task, state: "State") -> tuple[int, dict[str, float]]:
+    """Make the next update of a run, and close the window of its curve where that is full: what a replay repeats.
+
+    Returns how many episodes it took, and the means of the metrics and of the loss. A loss or gradient that is not
+    finite fails the state.
+    """
+    settings = task.settings
+    size = min(settings.batch, settings.episodes - state.episode)
+    set_rate(state.optimizer, settings, state.episode)
+    try:
+        values = update(task, state, size)
+    except Diverged as error:
+        state.fail(str(error))
+        return 0, {}
+    state.count(size, values)
+    if state.window.episodes >= settings.curve_every or state.done:
+        state.close_window()
+    return size, values
 
 
 def update(task: Task, state: "State", size: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ processor: a member of a team computes its part of a step's product and of its t
 import numpy as np
 import torch
 
-from .function import resized
+from .autograd import resized
 from .jit import kernel
 from .products import Share, form_of, multiply, part_of, product, team_size
 from .simd import tanh
@@ -72,7 +72,10 @@ class DenseRecording:
         self.states = self.weight.new_empty(capacity + 1, *x.shape)
         self.states[0] = x.detach()
         self.clamped = None if clamped is None else clamped.contiguous()
-        self.has_free = [True] * capacity if clamped is None else (~clamped).flatten(1).any(1).tolist()
+        # While a GPU records a graph it cannot be asked; a product where no neuron is free changes nothing.
+        recorded = weight.is_cuda and torch.cuda.is_current_stream_capturing()
+        all_free = clamped is None or recorded
+        self.has_free = [True] * capacity if all_free else (~clamped).flatten(1).any(1).tolist()
         self._compiled = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
 
     def resize(self, capacity):

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import pad
 
 from . import backward, forward
-from .function import resized
+from .autograd import resized
 from .simd import LANES
 from .threads import Team, run_team
 
