@@ -36,15 +36,10 @@ NEAR_ONE = {"accuracy"}
 """Metrics whose noise is small, since they cannot pass 1."""
 
 
-def extras(metric: str, value: float, rng: np.random.Generator) -> dict[str, float]:
+def extras(metric: str, value: float) -> dict[str, float]:
     """What evaluation leaves beside the metric of a task, by the metric."""
     if metric == "squared_error":
-        kinds = {"alpha": 0.2, "weight": 0.1}
-        found = {"blank_error": 110.0, "blank_error_sem": 1.1}
-        for name, mean in kinds.items():
-            found |= {f"{name}_structure": mean * (1 + 0.1 * rng.random()), f"{name}_structure_shuffled_mean": 0.0}
-            found[f"{name}_structure_shuffled_sd"] = 0.01
-        return found
+        return {"blank_error": 110.0, "blank_error_sem": 1.1}
     if metric == "accuracy":
         found = {"accuracy_final": value - 0.001, "accuracy_released": min(1.0, value + 0.004)}
         return found | {f"{name}_sem": 0.002 for name in found}
@@ -124,7 +119,7 @@ class Tree:
         test = getattr(block.test, self.scale).episodes
         value = float(values[-1]) * (1 if metric in NEAR_ONE else 1.02)
         metrics = {"train_episodes": cap, "failure": None, "test_episodes": test, metric: value}
-        metrics |= extras(metric, value, rng)
+        metrics |= extras(metric, value)
         write_json(folder / "metrics.json", metrics | {f"{metric}_sem": abs(float(values[-1])) * 0.01})
         machine = {
             "seconds": 61.5, "peak_memory_mb": 480.0, "threads": 2, "device": "cpu", "processor": "A processor",
@@ -151,7 +146,9 @@ class Tree:
             shown = {"presented": presented, "cue": cue, "restored": restored, "target": target, "weight": matrix}
             if run.arm == "plastic":
                 shown["alpha"] = matrix[::-1]
-            return {name: value.astype(np.float16) for name, value in shown.items()}
+            shown = {name: value.astype(np.float16) for name, value in shown.items()}
+            structures = {f"{name}_structure": (0.1 + 0.1 * own.random(), 0.0, 0.01) for name in ("weight", "alpha")}
+            return shown | {name: np.array(value) for name, value in structures.items() if name[:-10] in shown}
         if run.task == "maze":
             walls = maze_walls(block.experiment.size)
             shown = {"walls": walls}
@@ -212,6 +209,13 @@ class Tree:
         others = pd.read_csv(path).query("metric != @metric")
         pd.concat([frame, others[frame.columns]]).to_csv(path, index=False)
         self.change(run, train_episodes=max(points))
+
+    def set_examples(self, run: Run, **arrays) -> None:
+        """Replace some arrays of a run's examples."""
+        path = self.folder / run.results / "examples.npz"
+        with np.load(path) as file:
+            kept = dict(file)
+        np.savez_compressed(path, **kept | {name: np.asarray(array) for name, array in arrays.items()})
 
     def remove(self, run: Run) -> None:
         """Take the results of a run away: it was not run yet."""

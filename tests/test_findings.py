@@ -230,7 +230,7 @@ def test_nonplastic_networks_fail_on_images(make_tree, plastic, other, sem, verd
 def test_alpha_has_structure(make_tree, values, verdicts):
     tree = make_tree("images")
     for run, value in zip(tree.runs("images", "plastic"), values, strict=True):
-        tree.change(run, alpha_structure=value, alpha_structure_shuffled_mean=0.0, alpha_structure_shuffled_sd=0.01)
+        tree.set_examples(run, alpha_structure=(value, 0.0, 0.01))
     assert both_verdicts(tree, "images", "structure") == verdicts
 
 
