@@ -4,6 +4,7 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,7 +14,9 @@ import pytest
 
 from diffplast.core import params, registry
 from diffplast.core.runs import Run, write_json
-from diffplast.report import results
+from diffplast.report import claims, findings, results
+from diffplast.report.claims import AGREES, NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
+from diffplast.report.conditions import Conditions
 from diffplast.tasks.maze.experiment.env import MOVES, maze_walls
 
 ROOT = Path(__file__).parents[1]
@@ -33,22 +36,17 @@ NEAR_ONE = {"accuracy"}
 """Metrics whose noise is small, since they cannot pass 1."""
 
 
-def extras(metric: str, value: float, rng: np.random.Generator) -> dict[str, float]:
+def extras(metric: str, value: float) -> dict[str, float]:
     """What evaluation leaves beside the metric of a task, by the metric."""
     if metric == "squared_error":
-        kinds = {"alpha": 0.2, "weight": 0.1}
-        found = {"blank_error": 110.0, "blank_error_sem": 1.1}
-        for name, mean in kinds.items():
-            found |= {f"{name}_structure": mean * (1 + 0.1 * rng.random()), f"{name}_structure_shuffled_mean": 0.0}
-            found[f"{name}_structure_shuffled_sd"] = 0.01
-        return found
+        return {"blank_error": 110.0, "blank_error_sem": 1.1}
     if metric == "accuracy":
         found = {"accuracy_final": value - 0.001, "accuracy_released": min(1.0, value + 0.004)}
         return found | {f"{name}_sem": 0.002 for name in found}
     return {}
 
 
-CHANGED: dict[tuple[str, tuple[str, ...]], tuple] = {}
+EDITS: dict[tuple[str, tuple[str, ...]], tuple] = {}
 """What params.yaml says after a change, with its checked content: reading YAML takes most of a test's time."""
 
 
@@ -82,10 +80,10 @@ class Tree:
         """Change params.yaml; `checked` is what it then says. The same change of the same file is made once."""
         path = self.folder / "params.yaml"
         change = (path.read_text(), assignments)
-        if change not in CHANGED:
+        if change not in EDITS:
             params.assign(list(assignments), path)
-            CHANGED[change] = path.read_text(), params.load(path=path)
-        text, self.checked = CHANGED[change]
+            EDITS[change] = path.read_text(), params.load(path=path)
+        text, self.checked = EDITS[change]
         path.write_text(text)
 
     def read(self, task: str) -> results.TaskResults:
@@ -121,7 +119,7 @@ class Tree:
         test = getattr(block.test, self.scale).episodes
         value = float(values[-1]) * (1 if metric in NEAR_ONE else 1.02)
         metrics = {"train_episodes": cap, "failure": None, "test_episodes": test, metric: value}
-        metrics |= extras(metric, value, rng)
+        metrics |= extras(metric, value)
         write_json(folder / "metrics.json", metrics | {f"{metric}_sem": abs(float(values[-1])) * 0.01})
         machine = {
             "seconds": 61.5, "peak_memory_mb": 480.0, "threads": 2, "device": "cpu", "processor": "A processor",
@@ -148,7 +146,9 @@ class Tree:
             shown = {"presented": presented, "cue": cue, "restored": restored, "target": target, "weight": matrix}
             if run.arm == "plastic":
                 shown["alpha"] = matrix[::-1]
-            return {name: value.astype(np.float16) for name, value in shown.items()}
+            shown = {name: value.astype(np.float16) for name, value in shown.items()}
+            structures = {f"{name}_structure": (0.1 + 0.1 * own.random(), 0.0, 0.01) for name in ("weight", "alpha")}
+            return shown | {name: np.array(value) for name, value in structures.items() if name[:-10] in shown}
         if run.task == "maze":
             walls = maze_walls(block.experiment.size)
             shown = {"walls": walls}
@@ -210,6 +210,13 @@ class Tree:
         pd.concat([frame, others[frame.columns]]).to_csv(path, index=False)
         self.change(run, train_episodes=max(points))
 
+    def set_examples(self, run: Run, **arrays) -> None:
+        """Replace some arrays of a run's examples."""
+        path = self.folder / run.results / "examples.npz"
+        with np.load(path) as file:
+            kept = dict(file)
+        np.savez_compressed(path, **kept | {name: np.asarray(array) for name, array in arrays.items()})
+
     def remove(self, run: Run) -> None:
         """Take the results of a run away: it was not run yet."""
         shutil.rmtree(self.folder / run.results)
@@ -217,6 +224,56 @@ class Tree:
     def fail(self, run: Run) -> None:
         """Record that a run's training broke off."""
         self.change(run, failure="after episode 300 the loss (nan) is not finite", train_episodes=300)
+
+
+CLAIMS = {(task, claim.name): claim for task in registry.names() for claim in findings.load(task).claims}
+CHANGED = Conditions(always=("another experiment",))
+AGREEING, DISAGREEING, OPEN = (REPRODUCED, AGREES), (NOT_REPRODUCED, NOT_DECIDED), (NOT_DECIDED, NOT_DECIDED)
+"""Verdicts where nothing differs from the paper, and where something does: on what agrees, disagrees, cannot tell."""
+
+
+def tree_maker(folder: Path):
+    """A function that makes a tree of the results of one task in `folder`, at laptop, with some settings changed."""
+
+    def make(task: str, seeds: int = 2, **settings) -> Tree:
+        changes = tuple(f"{task}.laptop.{key}={value}" for key, value in settings.items())
+        return Tree(folder, "laptop", range(seeds), (task,), changes)
+
+    return make
+
+
+def claim_of(task: str, part: str) -> claims.Claim:
+    """The claim of `task` whose name begins with `part`, or else has it."""
+    named = [claim for (name, _), claim in CLAIMS.items() if name == task and part in claim.name]
+    (found,) = [claim for claim in named if claim.name.startswith(part)] or named
+    return found
+
+
+def judged(tree: Tree, task: str, part: str, conditions: Conditions | None = None) -> claims.Verdict:
+    """The verdict on a claim: as it is, or under conditions that are given in place of the paper's."""
+    claim = claim_of(task, part)
+    if conditions is not None:
+        claim = replace(claim, conditions=conditions)
+    (verdict,) = claims.judge(tree.read(task), (claim,))
+    return verdict
+
+
+def both_verdicts(tree: Tree, task: str, part: str) -> tuple[str, str]:
+    """The verdicts on a claim: where nothing differs from the paper, and where something does."""
+    found = tuple(judged(tree, task, part, conditions) for conditions in (Conditions(), CHANGED))
+    assert found[0].differs == [] and found[1].differs == ["another experiment"]
+    return tuple(verdict.verdict for verdict in found)
+
+
+def set_curves(tree: Tree, task: str, arm: str, *curves: dict[int, float]) -> None:
+    """Set the training curves of the seeds of an arm."""
+    for run, points in zip(tree.runs(task, arm), curves, strict=True):
+        tree.set_curve(run, points)
+
+
+def falling(level_at: int, end: int, step: int = 10, before: float = 0.2, after: float = 0.005) -> dict[int, float]:
+    """A training curve that is at `before` until an episode and at `after` from it on."""
+    return {episode: before if episode < level_at else after for episode in range(step, end + 1, step)}
 
 
 def run_script(script: str, *arguments: str) -> int | str:

@@ -355,7 +355,7 @@ def test_a_picture_for_the_page_shows_what_matplotlib_drew(tmp_path, colours):
 def test_matrices_are_shown_with_the_number_of_their_structure(make_tree):
     tree = make_tree("images", seeds=(0,))
     (run,) = tree.runs("images", "plastic")
-    tree.change(run, alpha_structure=0.25, alpha_structure_shuffled_mean=0.001, alpha_structure_shuffled_sd=0.02)
+    tree.set_examples(run, alpha_structure=(0.25, 0.001, 0.02))
     svg = write(tree, "images")["images_matrices.svg"].decode()
     assert "connections of neighbouring pixels correlate by 0.25 (shuffled 0.001 ± 0.02)" in svg
 

@@ -124,7 +124,7 @@ def test_a_changed_curve_or_parameter_changes_the_page(tree):
 
 def test_parameters_are_shown_as_written_without_other_scales(tree):
     block = report.parameters("maze", "smoke")
-    assert block.startswith("maze:\n") and "# paper (program)" in block and "  smoke:\n    episodes: 64" in block
+    assert block.startswith("maze:\n") and "# paper (program" in block and "  smoke:\n    episodes: 64" in block
     assert "  laptop:\n" not in block and "study: {episodes" not in block and "omniglot" not in block
     assert block.splitlines()[-1] == "    curve_every: 32"
 

@@ -75,7 +75,7 @@ def _same(ours: Any, wanted: Any) -> bool:
 
 
 def _own(value: Any, arm: str) -> Any:
-    return value[arm] if isinstance(value, Mapping) else value
+    return value[arm] if isinstance(value, Mapping) and arm in value else value
 
 
 def _write(value: Any) -> str:

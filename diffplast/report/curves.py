@@ -1,6 +1,6 @@
 """Learning curves of a task on one axis, every seed drawn, the paper's behind ours; and as tables."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -113,7 +113,8 @@ def draw_curves(
     for arm in arms:
         if arm in drawing.paper:
             _draw_paper(axes, drawing.paper[arm], style.arm_style(arm, results.arms)["linestyle"], longest, drawing.log)
-    _dress(axes, drawing)
+    anything = any(len(table) for table in tables.values())  # without it there is nothing to take logarithms of
+    _dress(axes, replace(drawing, log=drawing.log and anything))
     return lines
 
 

@@ -98,15 +98,17 @@ def faster(found: TaskResults) -> Measured:
     for row in rows:
         theirs = f"figure {row.paper_ratio:,.0f}" if row.paper_ratio else "figure: never"
         if row.ratio is not None:
-            parts.append(f"{numbers.percent(row.level)}: {row.ratio:,.0f} ({theirs})")
+            parts.append(f"{numbers.percent(row.level)}: {numbers.number(row.ratio)} ({theirs})")
         elif row.bound is not None:
             parts.append(f"{numbers.percent(row.level)}: more than {numbers.number(row.bound)} ({theirs})")
         wrong = row.ratio is not None and row.paper_ratio and not 1 / FACTOR <= row.ratio / row.paper_ratio <= FACTOR
         if wrong or (row.bound is not None and row.paper_ratio and row.bound > FACTOR * row.paper_ratio):
             off.append(numbers.percent(row.level))
     words = "; ".join(parts)
-    ours = f"times as many episodes, at an error of {words}" if parts else "neither network gets under 5\u00a0%"
-    short = f"{known[-1].ratio:,.0f} times at {numbers.percent(known[-1].level)}" if known else "no ratio yet"
+    ours = f"times as many episodes, at an error of {words}" if parts else "no level that both networks get under"
+    short = "no ratio yet"
+    if known:
+        short = f"{numbers.number(known[-1].ratio)} times at {numbers.percent(known[-1].level)}"
     if off:
         return Measured(False, ours, short, f"another ratio than the figure's at {', '.join(off)}")
     if not known or known[-1].level > DECISIVE:

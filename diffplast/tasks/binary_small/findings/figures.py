@@ -71,7 +71,8 @@ def levels(results: TaskResults) -> tuple[Figure, str]:
     if ratios:
         level, ours, theirs = ratios[-1]
         beside = f"{theirs:,.0f} in figure 3" if theirs else "never in figure 3"
-        text = f"At {numbers.percent(level)} the LSTM needs {ours:,.0f} times the plastic network's episodes ({beside})"
+        times = f"{numbers.number(ours)} times the plastic network's episodes"
+        text = f"At {numbers.percent(level)} the LSTM needs {times} ({beside})"
     else:
         text = "No level that both the LSTM and the plastic network of figure 3 have reached"
     style.title(figure, text)

@@ -11,6 +11,7 @@ from diffplast.report.conditions import PLAIN, Conditions
 from diffplast.report.results import RunResult, TaskResults
 
 from .paper import DATA, FIGURE_5, LENGTH, LR, RUNS
+from .structure import SHUFFLES, structure
 
 HALF = 0.5
 """A half is restored where the error is at most this share of that of leaving it blank; a network fails where
@@ -101,28 +102,24 @@ def independent(found: TaskResults) -> Measured:
 
 def structured(found: TaskResults) -> Measured:
     """In every seed the α of neighbouring pixels' connections are more alike than in shuffled matrices."""
-    runs = found.finished("plastic")
-    correlations = np.array([run.metric("alpha_structure") for run in runs])
-    scores = np.array([
-        (run.metric("alpha_structure") - run.metric("alpha_structure_shuffled_mean"))
-        / run.metric("alpha_structure_shuffled_sd")
-        for run in runs
-    ])
-    middle, low, high = numbers.band(correlations)
-    interval = statistics.mean_interval(correlations)
+    every = [structure(run, "alpha") for run in found.finished("plastic")]
+    values = np.array([each.value for each in every])
+    scores = np.array([each.score for each in every])
+    middle, low, high = map(numbers.number, numbers.band(values))
+    interval = statistics.mean_interval(values)
     ours = (
-        f"correlation of the α of neighbouring pixels' connections {numbers.number(middle)} ({numbers.number(low)} to "
-        f"{numbers.number(high)}; {numbers.seeds(len(runs))}), in the least clear seed {numbers.number(scores.min())} "
-        "standard deviations of shuffled matrices above them"
+        f"correlation of the α of neighbouring pixels' connections (Moran's I) {middle} ({low} to {high}; "
+        f"{numbers.seeds(len(every))}), in the least clear seed {numbers.number(scores.min())} standard deviations of "
+        "shuffled matrices above them"
     )
     return Measured(
         agrees=bool(scores.min() > 0),
         ours=ours,
-        short=f"r = {numbers.number(middle)}",
+        short=f"r = {middle}",
         why="" if scores.min() > 0 else "no more alike than in shuffled matrices",
-        p=float(2 * stats.norm.sf(abs(scores).min())),
-        effect=Effect("mean correlation", *interval) if interval else Effect("mean correlation", correlations.mean()),
-        each={"plastic, correlation": correlations.tolist()},
+        p=max(float(2 * stats.norm.sf(abs(scores).min())), 1 / (SHUFFLES + 1)),
+        effect=Effect("mean correlation", *interval) if interval else Effect("mean correlation", float(values.mean())),
+        each={"plastic, correlation": values.tolist()},
     )
 
 
@@ -167,7 +164,8 @@ CLAIMS = (
         place="section 4.3, figure 4b",
         source="text 4.3",
         published="pictures",
-        test="correlation of the α of neighbouring pixels' connections against shuffled matrices, in every seed",
+        test="correlation of the α of neighbouring pixels' connections, against matrices whose pixels have changed places, "
+        "in every seed (Mantel's test)",
         arms=("plastic",),
         judge=structured,
         conditions=PAPER,

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from diffplast.report import numbers, style
 from diffplast.report.results import ResultsError, RunResult, TaskResults
 
+from .structure import structure
+
 
 def _example_runs(results: TaskResults, arms) -> dict[str, RunResult]:
     """Return the first finished run of each of `arms`, all of one seed where there is one."""
@@ -76,12 +78,6 @@ def restored(results: TaskResults) -> tuple[Figure, str]:
     return figure, description
 
 
-def structure(run: RunResult, name: str) -> str:
-    """Say how alike the entries of neighbouring pixels are in a matrix of a run, against shuffled matrices."""
-    value, mean, sd = (run.metric(f"{name}_structure{part}") for part in ("", "_shuffled_mean", "_shuffled_sd"))
-    return f"{numbers.number(value)} (shuffled {numbers.number(mean)} ± {numbers.number(sd)})"
-
-
 def matrices(results: TaskResults) -> tuple[Figure, str]:
     """Draw the weights w and the coefficients α of a plastic network, with the number of their structure."""
     runs = _example_runs(results, ("plastic",))
@@ -101,7 +97,7 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         picture = axes.imshow(
             matrix, cmap=colours, vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="none"
         )
-        value = numbers.number(runs["plastic"].metric(f"{name}_structure"))
+        value = numbers.number(structure(runs["plastic"], name).value)
         axes.set_title(f"{label}: correlation {value}", fontsize=7)
         axes.set(xlabel="to pixel", xticks=[0, side**2], yticks=[0, side**2])
         bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02, extend="both")
