@@ -66,29 +66,27 @@ class Pipeline:
         return None
 
     def is_up_to_date(self, name: str) -> bool:
-        """Whether a stage need not run. Its results are there then: from DVC's run cache, where they were not.
+        """Whether nothing that a stage depends on has changed, and its outputs are there."""
+        with self.repo.lock:
+            return not self.stages[name].changed()
 
-        Raises DvcException where what it depends on is not there.
+    def restore(self, name: str) -> bool:
+        """Take the outputs of a stage from DVC's run cache, in the place of old ones. Returns whether it has them.
+
+        Raises DvcException where what the stage depends on is not there.
         """
         stage = self.stages[name]
         with self.repo.lock:
-            if stage.changed():
-                if stage.cmd and not stage.frozen and not self._is_in_run_cache(stage):
-                    return False
-                stage.reproduce()
-                self._unwritten.add(name)
-        return True
-
-    def _is_in_run_cache(self, stage: PipelineStage) -> bool:
-        stage.save_deps()
-        try:
-            self.repo.stage_cache.restore(stage, dry=True)
-        except RunCacheNotFoundError:
-            return False
+            stage.remove_outs(ignore_remove=False)
+            try:
+                self.repo.stage_cache.restore(stage)
+            except RunCacheNotFoundError:
+                return False
+            self._save(stage)
         return True
 
     def begin(self, name: str) -> None:
-        """Prepare a run of a stage: its old outputs are removed, and no other DVC process may use them.
+        """Prepare a run of a stage: note what it depends on, and let no other DVC process use its outputs.
 
         Raises DvcException where another one does, or what it depends on is not there.
         """
@@ -97,7 +95,6 @@ class Pipeline:
         hardlink = self.repo.config["core"].get("hardlink_lock", False)
         with self.repo.lock, contextlib.ExitStack() as lock:
             stage.save_deps()
-            stage.remove_outs(ignore_remove=False)
             lock.enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, f"stage {name}", reads, writes, hardlink))
             self._locks[name] = lock.pop_all()
 
@@ -119,12 +116,19 @@ class Pipeline:
             changed = [str(dep) for dep, before in zip(stage.deps, used, strict=True) if dep.hash_info != before]
             if changed:
                 raise DvcException(f"{', '.join(changed)} changed while it ran; run it again")
-            # As DVC does: outputs that are in git are in the run cache too only where they are metrics or plots.
-            stage.save(run_cache=all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs))
-            stage.commit()
-        self._unwritten.add(name)
+            self._save(stage)
         if time.monotonic() >= self._write_due:
             self.write()
+
+    def _save(self, stage: PipelineStage) -> None:
+        # As DVC does: outputs that are in git are in the run cache too only where they are metrics or plots.
+        stage.save(run_cache=all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs))
+        stage.commit()
+        self._unwritten.add(stage.addressing)
+
+    def pull(self, name: str) -> None:
+        """Take over what a stage has made elsewhere, from DVC's remote. Raises DvcException where it is not there."""
+        self.repo.reproduce(name, single_item=True, pull=True)
 
     def write(self) -> None:
         """Bring every dvc.lock up to date with what was recorded."""

@@ -42,8 +42,9 @@ class Processes(Host):
     def __init__(self, pipeline: Pipeline, events: SimpleQueue, workers: int | None = None):
         """workers: how many stages at a time; None: by cores and memory."""
         super().__init__(pipeline, events)
-        self.cores = usable_cores()
-        self.workers = workers or max(1, min(self.cores, int(available_memory() / MEMORY_OF_A_STAGE)))
+        cores = usable_cores()
+        self.workers = workers or max(1, min(cores, int(available_memory() / MEMORY_OF_A_STAGE)))
+        self.threads = max(cores, self.workers)  # of all stages together
         # A fork is safe where no thread runs yet; macOS says of its own libraries that there it never is.
         self._context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         self._context.set_forkserver_preload(PRELOADED)
@@ -87,7 +88,7 @@ class Processes(Host):
             running.process.kill()
 
     def _free(self) -> int:
-        return self.cores - sum(running.threads for running in self._running.values())
+        return self.threads - sum(running.threads for running in self._running.values())
 
     def _least(self, stage: str) -> int:
         """Threads without which a stage is slower than half as fast."""

@@ -97,19 +97,24 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
                         done(stage)
                     else:
                         ready.append(stage)
+            # First what takes seconds or was never done, then the longest run: what ends last is to be short.
+            ready.sort(key=lambda stage: -(pipeline.last_seconds(stage) or float("inf")))
 
-    def start() -> None:
-        # What others wait for or what takes seconds goes first, then the longest run: its end is that of all.
-        ready.sort(key=lambda stage: -(pipeline.last_seconds(stage) or float("inf")))
+    def start_ready() -> None:
         for stage in list(ready):
             host = host_of(stage)
-            if host.has_room(stage):
-                starts[stage] += 1
-                with _noting(failed, stage):
-                    host.start(stage, len(ready))
+            if not host.has_room(stage):
+                continue
+            ready.remove(stage)
+            with _noting(failed, stage):
+                if pipeline.restore(stage):
+                    view.say(f"{stage}: from the run cache")
+                    done(stage)
+                else:
+                    starts[stage] += 1
+                    host.start(stage, 1 + len(ready))
                     running[stage] = host
                     view.started(stage)
-                ready.remove(stage)
 
     def end(event: Ended) -> None:
         stage, host, failure = event.stage, running.pop(event.stage), event.failure
@@ -125,7 +130,7 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
         if stops:
             view.ended(stage, "stopped")
         elif event.by_chance and starts[stage] < host.tries:
-            view.ended(stage, f"{failure}, so it is tried again,")
+            view.ended(stage, f"{failure}, so it is tried again")
             ready.append(stage)
         else:
             view.ended(stage, f"failed ({failure})")
@@ -134,7 +139,9 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
     with View(len(pipeline.stages)) as view, _stop_signals(events):
         while True:
             look_for_ready()
-            start()
+            start_ready()
+            if not all(waiting.values()):  # what came from the run cache was needed
+                continue
             if not running and not ready:
                 break
             match _next(events):

@@ -62,7 +62,7 @@ class View:
         del self._last[stage]
         if stage in self._rows:
             self._rows.pop(stage).close()
-        self.say(f"{stage}: {how} after {time.monotonic() - self._started.pop(stage):.1f} s")
+        self.say(f"{stage}: {time.monotonic() - self._started.pop(stage):.1f} s, {how}")
 
     def count(self) -> None:
         """Count one more stage whose results are there."""
