@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.episodes import opened, prepare
 from benchmarks.timing import environment, interleaved, table
 from diffplast.core import params, training
-from diffplast.evaluation import evaluate
+from stages.evaluate import evaluate
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGE_SECONDS = 7  # of a stage on a worker around its work: Python, DVC, push; measured on eight stages of the maze

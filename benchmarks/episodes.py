@@ -23,7 +23,7 @@ from diffplast import data
 from diffplast.core import machine, params, registry, seeds
 from diffplast.core.training import new_network
 from diffplast.plasticity import PlasticRollout, plastic_rnn
-from diffplast.report import published
+from diffplast.report import findings
 from diffplast.tasks.completion import Presentation
 
 # Task -> ways to train it: (backend of the recurrence, batch, changed settings).
@@ -90,7 +90,7 @@ def compare(folder, seconds):
             best, median = (1e3 * value / batch for value in best_and_median(taken))
             label = ", ".join([backend, str(batch), *(f"{key} {value}" for key, value in changed.items())])
             peak = peak_memory_mb("benchmarks.episodes", "--memory", name, json.dumps(way), str(folder))
-            program = 1e3 * published.PROGRAM_SECONDS[name]["plastic"]
+            program = 1e3 * findings.load(name).program_seconds["plastic"]
             ratios = f"{1e3 * first / best:.1f}", f"{program / best:.1f}"
             rows.append(
                 [name, label, f"{best:.2f}", f"{median:.2f}", ratios[0], f"{program:g}", ratios[1], f"{peak:.0f}"]

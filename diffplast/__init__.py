@@ -1,11 +1,12 @@
-"""Differentiable plasticity (Miconi, Clune, Stanley, ICML 2018): the networks, the four tasks, the evidence."""
+"""Differentiable plasticity (Miconi, Clune, Stanley, ICML 2018): the plastic layer, and the reproduction around it."""
 
-import os
+from importlib import import_module
 
-# Must be set before torch is imported. Torch's idle threads spin for milliseconds before they sleep, on the cores that
-# the compiled loops run on meanwhile, which takes up to a third of an episode. Shorter spins are as good for torch.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+__all__ = ["PlasticRNN", "PlasticRollout", "plastic_rnn"]
 
-from diffplast.core.errors import UserError
 
-__all__ = ["UserError"]
+def __getattr__(name: str):
+    """Import the layer when it is asked for: the report needs no torch."""
+    if name in __all__:
+        return getattr(import_module("diffplast.plasticity"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ import sys
 
 import pandas as pd
 
-from diffplast.core import machine, params, runs
+from diffplast.core import dataset, machine, params, runs
 from diffplast.core.checkpoint import Checkpoint, fingerprint, to_bytes
 from diffplast.core.training import Interrupted, train
 
@@ -16,8 +16,8 @@ def main(arguments: list[str]) -> None:
     checked = params.load(run.task)
     task = runs.open_task(run, checked)
     run.folder.mkdir(parents=True, exist_ok=True)
-    settings = {"run": str(run), "device": task.device.type}
-    settings |= {"experiment": task.experiment.model_dump(), "settings": task.settings.model_dump()}
+    parameters = {"experiment": task.experiment.model_dump(), "settings": task.settings.model_dump()}
+    settings = {"run": str(run), "device": task.device.type} | parameters
     data = [] if task.dataset is None else [runs.data_folder(task.dataset, run.scale) / "data.npz"]
     checkpoint = Checkpoint(run.checkpoint, fingerprint(settings, data))
     try:
@@ -43,7 +43,9 @@ def main(arguments: list[str]) -> None:
         names = pd.DataFrame({"task": run.task, "arm": run.arm, "seed": run.seed}, index=curve.index)
         pd.concat([names, curve], axis=1).to_csv(run.folder / "curve.csv", index=False)
         runs.write_json(run.folder / "outcome.json", {"train_episodes": trained.episodes, "failure": trained.failure})
-        runs.write_json(run.folder / "run.json", machine.describe(task.device, trained.seconds))
+        # With its parameters and data, so that a run can be replayed when params.yaml says something else.
+        seen = {"data_sha256": None if task.data is None else dataset.fingerprint(task.data)}
+        runs.write_json(run.folder / "run.json", machine.describe(task.device, trained.seconds) | parameters | seen)
 
 
 if __name__ == "__main__":

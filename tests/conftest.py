@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Numbers that make each experiment small enough for a test; the structure stays the paper's.
 SMALL = {
     "binary": {"bits": 20},
-    "binary_small": {"extra_neurons": 10, "lstm_hidden": 12},
+    "binary_small": {"bits": 10, "extra_neurons": 10, "lstm_hidden": 12},
     "images": {"side": 4},
     "omniglot": {},
     "maze": {"neurons": 12, "steps": 20},
@@ -29,8 +29,9 @@ def small_data(kind: str | None) -> dict[str, np.ndarray] | None:
     if kind == "images":
         return {split: rng.uniform(0.1, 1, (n, 16)).astype(np.float32) for split, n in (("train", 30), ("test", 10))}
     if kind == "omniglot":
-        drawings = rng.integers(0, 256, (16, 20, 31, 31)).astype(np.uint8)
-        return {"drawings": drawings, "train_classes": np.arange(10), "test_classes": np.arange(10, 16)}
+        drawings = rng.integers(0, 256, (22, 20, 31, 31)).astype(np.uint8)
+        classes = {"train": np.arange(10), "test": np.arange(10, 16), "final": np.arange(16, 22)}
+        return {"drawings": drawings, **{f"{split}_classes": numbers for split, numbers in classes.items()}}
     return None
 
 

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
+from diffplast.core.dataset import decode, digest, encode, load, normalise, write
 from diffplast.core.errors import UserError
-from diffplast.data import DATA_SETS, DataError, load, prepare, preparer
-from diffplast.data.formats import decode, digest, encode, normalise, write
+from diffplast.data import DATA_SETS, DataError, prepare, preparer
 
 
 def images_arrays():
@@ -27,8 +27,9 @@ def omniglot_arrays():
     return {
         "drawings": rng.integers(256, size=(5, 3, 31, 31), dtype=np.uint8),
         "names": np.array(["a", "b", "c", "d", "e"]),
-        "train_classes": np.array([0, 2, 4]),
+        "train_classes": np.array([0, 2]),
         "test_classes": np.array([1, 3]),
+        "final_classes": np.array([4]),
     }
 
 
@@ -168,7 +169,11 @@ WRONG = {
     "names too few": ("omniglot", {"names": np.array(["a"])}, "names is"),
     "no such class": ("omniglot", {"test_classes": np.array([1, 5])}, "not indices of 5 classes"),
     "nothing held out": ("omniglot", {"test_classes": np.array([], int)}, "not indices of 5 classes"),
+    "nothing for the end": ("omniglot", {"final_classes": np.array([], int)}, "not indices of 5 classes"),
+    "one set for both": ("omniglot", {"final_classes": None}, "it holds .*not"),
     "leak": ("omniglot", {"test_classes": np.array([1, 2])}, "overlap"),
+    "leak of the last": ("omniglot", {"final_classes": np.array([4, 0])}, "overlap"),
+    "final is test": ("omniglot", {"final_classes": np.array([3])}, "overlap"),
 }
 
 

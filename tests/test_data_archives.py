@@ -7,10 +7,11 @@ import random
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from diffplast.data import DataError
+from diffplast.data import DataError, archives
 from diffplast.data.archives import members
 
 FILES = {"set/a/1.png": b"one", "set/a/2.png": b"two" * 1000, "set/b-c/1.png": b"", "set/b/1.png": bytes(range(256))}
@@ -54,6 +55,31 @@ def test_files_are_read_by_name_without_what_file_managers_leave(write, tmp_path
     assert list(members(path)) == list(FILES.items())
 
 
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_what_other_file_managers_leave_is_no_picture(write, tmp_path):
+    junk = ("ehthumbs.db", "@eaDir/1.png/THUMB_M.jpg", "$RECYCLE.BIN/1.png", "lost+found/1.png", "Desktop.ini")
+    path = write(tmp_path / "packed", FILES | {f"set/{name}": b"x" for name in (*junk, ".ipynb_checkpoints/1.png")})
+    assert list(members(path)) == list(FILES.items())
+
+
+@pytest.mark.parametrize("spelled", ["{}", "./{}", ".\\{}", ".//{}"], ids=["plain", "dot", "windows dot", "twice"])
+@pytest.mark.parametrize("slash", ["/", "\\"], ids=["slash", "backslash"])
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_names_are_the_same_however_they_were_packed(write, slash, spelled, tmp_path):
+    packed = {spelled.format(name.replace("/", slash)): content for name, content in FILES.items()}
+    if write is write_zip:
+        packed[spelled.format(f"set{slash}a{slash}")] = b""  # an entry for the folder itself
+    assert list(members(write(tmp_path / "packed", packed))) == list(FILES.items())
+
+
+def test_line_drawings_may_shrink_a_thousand_times(tmp_path):
+    drawings = {f"set/{i}.bmp": bytes(10**6) for i in range(8)}
+    for write in (write_zip, write_tar):
+        path = write(tmp_path / write.__name__, drawings)
+        assert 8 * 10**6 > 900 * path.stat().st_size
+        assert dict(members(path)) == drawings
+
+
 def test_a_zip_is_read_by_name_in_whatever_order_it_was_packed(tmp_path):
     path = write_zip(tmp_path / "packed.zip", dict(reversed(FILES.items())))
     assert list(members(path)) == list(FILES.items())
@@ -88,7 +114,8 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("write, entries, message", HARMFUL.values(), ids=HARMFUL)
-def test_what_could_do_harm_is_refused_and_nothing_is_written(write, entries, message, tmp_path):
+def test_what_could_do_harm_is_refused_and_nothing_is_written(write, entries, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "UNPACKED_BYTES", 10**6)
     inner = tmp_path / "inner"
     inner.mkdir()
     path = write(inner / "packed", FILES | entries)
@@ -113,6 +140,53 @@ def test_special_files_in_a_directory_are_refused(tmp_path):
         list(members(tmp_path))
 
 
+def test_links_in_a_directory_are_followed(tmp_path):
+    write_directory(tmp_path / "elsewhere", {"1.png": b"x", "deep/2.png": b"y"})
+    path = write_directory(tmp_path / "set", {"a/1.png": b"z"})
+    (path / "b").symlink_to(tmp_path / "elsewhere")
+    (path / "c.png").symlink_to("a/1.png")
+    (path / "d").symlink_to("a")
+    (tmp_path / "all").symlink_to(path)
+    found = {"a/1.png": b"z", "b/1.png": b"x", "b/deep/2.png": b"y", "c.png": b"z", "d/1.png": b"z"}
+    assert dict(members(path)) == dict(members(tmp_path / "all")) == found
+
+
+LOOPS = {
+    "to itself": {"a/loop": "."},
+    "upwards": {"a/loop": "../.."},
+    "there and back": {"a/there": "../b", "b/back": "../a"},
+}
+
+
+@pytest.mark.parametrize("links", LOOPS.values(), ids=LOOPS)
+def test_links_in_a_circle_are_refused(links, tmp_path):
+    path = write_directory(tmp_path / "set", {"a/1.png": b"z", "b/1.png": b"z"})
+    for name, target in links.items():
+        (path / name).symlink_to(target)
+    with pytest.raises(DataError, match="a link to a folder that it lies in"):
+        list(members(path))
+
+
+def test_a_link_to_nowhere_is_refused(tmp_path):
+    path = write_directory(tmp_path / "set", {"a/1.png": b"z"})
+    (path / "test").symlink_to("/nowhere/at/all")
+    with pytest.raises(DataError, match="test is a link to nowhere"):
+        list(members(path))
+
+
+def test_names_that_are_no_text_can_still_be_said(tmp_path):
+    (tmp_path / "set").mkdir()
+    with open(os.path.join(os.fsencode(tmp_path), b"set", b"caf\xe9.png"), "wb") as file:
+        file.write(b"x")
+    assert list(members(tmp_path / "set")) == [("caf\ufffd.png", b"x")]
+
+
+def test_a_relative_path_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"photos: there is no such file or directory \(looked for it in {tmp_path}\)"):
+        list(members(Path("photos")))
+
+
 def encrypted(path):
     content = bytearray(path.read_bytes())
     for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags, in both headers of the first file
@@ -125,7 +199,7 @@ def cut(path):
 
 
 def web_page(path):
-    path.write_text("<!DOCTYPE html><title>Please log in</title>")
+    path.write_bytes(b"<!DOCTYPE html><title>Please log in</title>")
 
 
 def not_a_tar(path):

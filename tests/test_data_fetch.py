@@ -254,7 +254,7 @@ def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     archive = f"{{mirror: '{server.place().address}', sha256: {CHECKSUM.removeprefix('sha256:')}}}"
     shutil.copy(ROOT / "params.yaml", tmp_path)
     params.assign(["datasets.images=cifar10", f"data.images.cifar10.archive={archive}"], tmp_path / "params.yaml")
-    command = [sys.executable, ROOT / "stages" / "download.py", "images", "smoke"]
+    command = [sys.executable, ROOT / "stages" / "prepare.py", "images", "smoke"]
     # A process in the background may have inherited that Ctrl-C is ignored.
     heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
@@ -265,9 +265,9 @@ def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     process.send_signal(how)
     said = process.communicate()[1]
     assert process.returncode == code and "Traceback" not in said
-    assert ("goes on where it stopped" in said) == (how == signal.SIGINT)
+    assert ("resumes where it stopped" in said) == (how == signal.SIGINT)
     assert partial.stat().st_size == HALF and name_of(server.place()) not in files(folder)
-    assert not (tmp_path / "data").exists()
+    assert not list(tmp_path.rglob("data.npz*"))
 
     path, _ = get(server.place())
     assert path.read_bytes() == BODY and files(folder) == [path.name]
@@ -284,6 +284,19 @@ def test_a_local_path_is_used_where_it_is(server, folder, tmp_path, capsys):
     assert f"{copy}: its checksum is not {CHECKSUM}; trying {server.place().address}" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"elsewhere\.zip: there is no such file"):
         get(Place("elsewhere.zip", CHECKSUM))
+
+
+def test_a_relative_path_says_where_it_was_looked_for(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"copy\.zip: there is no such file \(looked for it in {tmp_path}\)"):
+        get(Place("copy.zip", CHECKSUM))
+
+
+def test_certificates_that_are_not_there_are_said_and_not_taken_for_a_full_disk(folder, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/company.pem")
+    with pytest.raises(DataError, match=r"localhost.*: Could not find .*/nowhere/company\.pem") as error:
+        get(Place("https://localhost:1/archive.zip", CHECKSUM))
+    assert "cannot be written" not in str(error.value)
 
 
 def test_a_mirror_comes_first_with_its_checksum_or_the_official_one():

@@ -1,6 +1,7 @@
 """One's own images and characters, from a directory or a zip."""
 
 import io
+import os
 import runpy
 import shutil
 import subprocess
@@ -12,14 +13,15 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from diffplast.core import params
-from diffplast.data import DataError, load, prepare
-from diffplast.data.formats import encode, normalise
+from diffplast.core.dataset import encode, load, normalise
+from diffplast.data import DataError, prepare
 from tests.conftest import ROOT
 from tests.test_data_archives import write_directory, write_tar, write_zip
 
 IMAGE_OPTIONS = {"description": None, "licence": None, "test_share": 0.25, "split_seed": 0}
 CHARACTER_OPTIONS = {
-    "description": None, "licence": None, "ink": "dark", "drawings": 3, "test_classes": 5, "split_seed": 0,
+    "description": None, "licence": None, "ink": "dark", "drawings": 3, "test_classes": 5, "final_classes": 5,
+    "split_seed": 0,
 }  # fmt: skip
 
 
@@ -146,7 +148,11 @@ TOO_FEW = {
     "copies": ({f"{i}.png": file(SMALL) for i in range(30)}, "1 different images are too few"),
     "few in test": (
         {f"{'test' if i < 2 else 'train'}/{i}.png": file(colours(i)) for i in range(9)},
-        "at least 3 in each of train and test",
+        "7 different images for training and 2 for tests are too few; at least 3 are needed in each of train and test",
+    ),
+    "train is a copy of test": (
+        {f"{part}/{i}.png": file(colours(i)) for part in ("train", "test") for i in range(9)},
+        "0 different images for training and 9 for tests are too few",
     ),
 }
 
@@ -170,7 +176,7 @@ def characters(**of_stroke):
     return {
         f"mine/{alphabet}/letter{letter}/{number}.png": file(stroke((letter, number, alphabet == "two"), **of_stroke))
         for alphabet in ("one", "two")
-        for letter in range(6)
+        for letter in range(9)
         for number in range(3)
     }
 
@@ -178,12 +184,14 @@ def characters(**of_stroke):
 @pytest.mark.parametrize("write", [write_directory, write_zip, write_tar], ids=["directory", "zip", "tar"])
 def test_characters_in_the_layout_of_omniglot(write, tmp_path):
     arrays, provenance = prepare_characters(write(tmp_path / "letters", characters()), tmp_path)
-    assert arrays["drawings"].shape == (12, 3, 31, 31)
-    assert list(arrays["names"][[0, 5, 6]]) == ["one/letter0", "one/letter5", "two/letter0"]
-    assert len(arrays["test_classes"]) == 5
-    assert sorted([*arrays["train_classes"], *arrays["test_classes"]]) == list(range(12))
+    assert arrays["drawings"].shape == (18, 3, 31, 31)
+    assert list(arrays["names"][[0, 8, 9]]) == ["one/letter0", "one/letter8", "two/letter0"]
+    parts = [arrays[f"{part}_classes"] for part in ("train", "test", "final")]
+    assert [len(part) for part in parts] == [8, 5, 5] and sorted(np.concatenate(parts)) == list(range(18))
     assert 0.005 < arrays["drawings"].mean() / 255 < 0.03
-    assert provenance["counts"] == {"classes": 12, "drawings": 3, "train_classes": 7, "test_classes": 5}
+    assert provenance["counts"] == {
+        "classes": 18, "drawings": 3, "train_classes": 8, "test_classes": 5, "final_classes": 5,
+    }  # fmt: skip
 
 
 def test_light_ink_and_oblong_drawings(tmp_path):
@@ -209,7 +217,7 @@ WRONG_CHARACTERS = {
     "few drawings": (wrong("mine/two/single/1.png", file(stroke(1))), "two/single: 1\n.*fewer than 3 drawings"),
     "few characters": (
         {name: content for name, content in characters().items() if "one" in name},
-        "of 6 characters, 5 are to be held out; at least 5",
+        "of 9 characters, 5 are to be held out for tests and 5 for the final number; at least 5",
     ),
     "none": ({}, "of 0 characters, 5 are to be held out"),
 }
@@ -226,18 +234,20 @@ def test_wrong_characters_are_listed(files, message, tmp_path):
 def run_stage(folder, kind, *assignments):
     shutil.copy(ROOT / "params.yaml", folder)
     params.assign(list(assignments), folder / "params.yaml")
-    command = [sys.executable, ROOT / "stages" / "download.py", kind, "smoke"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, ROOT / "stages" / "prepare.py", kind, "smoke"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # an installed package may be that of another folder
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_the_stage_prepares_what_params_choose(tmp_path):
     path = write_zip(tmp_path / "letters.zip", characters())
     chosen = ["datasets.omniglot=folder", f"data.omniglot.folder.path={path}"]
     chosen += ["data.omniglot.folder.drawings=3", "data.omniglot.folder.test_classes=5"]
+    chosen += ["data.omniglot.folder.final_classes=5"]
     result = run_stage(tmp_path, "omniglot", *chosen)
     assert result.returncode == 0, result.stderr
-    assert len(load(tmp_path / "data" / "smoke" / "omniglot.npz", "omniglot")["drawings"]) == 12
-    said = YAML(typ="safe").load((tmp_path / "data" / "smoke" / "omniglot.json").read_text())
+    assert len(load(tmp_path / "data" / "smoke" / "omniglot" / "data.npz", "omniglot")["drawings"]) == 18
+    said = YAML(typ="safe").load((tmp_path / "data" / "smoke" / "omniglot" / "source.json").read_text(encoding="utf-8"))
     assert (said["name"], said["options"]["path"]) == ("folder", str(path))
 
 
@@ -246,7 +256,7 @@ def test_the_stage_says_that_no_folder_is_given(kind, tmp_path):
     result = run_stage(tmp_path, kind, f"datasets.{kind}=folder")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert f"datasets.{kind} is folder, but data.{kind}.folder.path is null. Set it to a directory" in result.stderr
-    assert not (tmp_path / "data").exists()
+    assert not list(tmp_path.rglob("data.npz*"))
 
 
 def test_the_stage_says_what_is_wrong_with_an_option(tmp_path):
@@ -258,8 +268,8 @@ def test_the_stage_says_what_is_wrong_with_an_option(tmp_path):
 def test_the_stage_does_not_hide_a_fault_of_the_program(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["download", "images", "smoke"])
+    monkeypatch.setattr(sys, "argv", ["prepare", "images", "smoke"])
     monkeypatch.setattr("diffplast.data.prepare", lambda *arguments: [].index(1))
     with pytest.raises(ValueError, match="not in list"):
-        runpy.run_path(str(ROOT / "stages" / "download.py"), run_name="__main__")
-    assert "download images smoke: stopped by a fault of the program (ValueError)" in capsys.readouterr().err
+        runpy.run_path(str(ROOT / "stages" / "prepare.py"), run_name="__main__")
+    assert "prepare images smoke: stopped by a fault of the program (ValueError)" in capsys.readouterr().err

@@ -6,8 +6,9 @@ import socket
 import numpy as np
 import pytest
 
+from diffplast.core.dataset import load
 from diffplast.core.errors import UserError
-from diffplast.data import load, prepare
+from diffplast.data import prepare
 from diffplast.data.glyphs import FACES, candidates, faces_of, merge_alike, prepare_glyphs
 
 OPTIONS = {
@@ -22,6 +23,7 @@ OPTIONS = {
     "size_max_px": 27,
     "shift_px": 2,
     "test_classes": 7,
+    "final_classes": 5,
     "split_seed": 0,
     "seed": 0,
 }
@@ -39,7 +41,7 @@ def no_network(monkeypatch):
 @pytest.fixture(scope="module")
 def everything():
     """All characters, one drawing each."""
-    return prepare_glyphs(**{**OPTIONS, "characters": None, "drawings": 1, "test_classes": 100})
+    return prepare_glyphs(**{**OPTIONS, "characters": None, "drawings": 1, "test_classes": 100, "final_classes": 100})
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +61,15 @@ def test_at_least_a_thousand_classes_of_many_scripts(everything):
 
 def test_held_out_characters_are_not_for_training(everything):
     arrays, _ = everything
-    train, test = arrays["train_classes"], arrays["test_classes"]
-    assert len(test) == 100
-    assert sorted([*train, *test]) == list(range(len(arrays["names"])))
+    train, test, final = (arrays[f"{part}_classes"] for part in ("train", "test", "final"))
+    assert len(test) == len(final) == 100
+    assert sorted([*train, *test, *final]) == list(range(len(arrays["names"])))
     other, _ = prepare_glyphs(**{**OPTIONS, "split_seed": 1})
     same, _ = prepare_glyphs(**{**OPTIONS, "seed": 1})
     first, _ = prepare_glyphs(**OPTIONS)
     assert (first["test_classes"] != other["test_classes"]).any()
     assert (first["test_classes"] == same["test_classes"]).all()
+    assert (first["final_classes"] == same["final_classes"]).all()
 
 
 @pytest.mark.parametrize(
@@ -133,21 +136,21 @@ def test_drawings_are_ink_on_paper_within_the_box(some):
 
 
 def test_characters_stand_upright():
-    arrays, _ = prepare_glyphs(**{**OPTIONS, "characters": "TX", "test_classes": 1})
+    arrays, _ = prepare_glyphs(**{**OPTIONS, "characters": "TXA", "test_classes": 1, "final_classes": 1})
     ink = arrays["drawings"][0].astype(float)  # T: its bar is on top
     assert (ink[:, :15].sum(axis=(1, 2)) > ink[:, 16:].sum(axis=(1, 2))).all()
 
 
 def test_a_class_is_the_same_whatever_other_characters_there_are(some):
     arrays, _ = some
-    few, _ = prepare_glyphs(**{**OPTIONS, "characters": "RK", "test_classes": 1})
+    few, _ = prepare_glyphs(**{**OPTIONS, "characters": "RKA", "test_classes": 1, "final_classes": 1})
     place = list(arrays["names"]).index(few["names"][0])
     np.testing.assert_array_equal(few["drawings"][0], arrays["drawings"][place])
 
 
 def test_every_face_that_has_the_character_is_used():
     still = {"rotation_deg": 0, "shear": 0, "stretch": 0, "size_min_px": 25, "size_max_px": 25, "shift_px": 0}
-    arrays, _ = prepare_glyphs(**{**OPTIONS, **still, "characters": "RK", "test_classes": 1})
+    arrays, _ = prepare_glyphs(**{**OPTIONS, **still, "characters": "RKA", "test_classes": 1, "final_classes": 1})
     assert faces_of("R") == FACES
     assert len(np.unique(arrays["drawings"][0].reshape(20, -1), axis=0)) == len(FACES)
 
@@ -164,6 +167,7 @@ def test_the_provenance_is_json_and_complete(some):
     stated = json.loads(json.dumps(provenance))
     assert stated["counts"]["classes"] == len(arrays["names"])
     assert stated["counts"]["test_classes"] == len(arrays["test_classes"]) == 7
+    assert stated["counts"]["final_classes"] == len(arrays["final_classes"]) == 5
     assert stated["counts"]["train_classes"] == len(arrays["train_classes"])
     assert stated["fonts"] == FACES and stated["licence"] and stated["packages"]["matplotlib"]
     assert stated["options"] == OPTIONS and len(stated["sha256_pixels"]) == 64
@@ -176,9 +180,19 @@ def test_the_provenance_is_json_and_complete(some):
         ({"size_min_px": 28}, "do not fit"),
         ({"test_classes": 200}, "test_classes is 200"),
         ({"test_classes": 0}, "test_classes is 0"),
+        ({"final_classes": 200}, "final_classes is 200"),
+        ({"final_classes": 0}, "final_classes is 0"),
         ({"characters": "\u2801 "}, "there are 0 classes"),
     ],
-    ids=["too large", "min above max", "too many held out", "none held out", "no characters"],
+    ids=[
+        "too large",
+        "min above max",
+        "too many held out",
+        "none held out",
+        "too many final",
+        "none final",
+        "no characters",
+    ],
 )
 def test_options_out_of_range(change, message):
     with pytest.raises(UserError, match=message):

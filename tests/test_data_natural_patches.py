@@ -6,8 +6,9 @@ import socket
 import numpy as np
 import pytest
 
+from diffplast.core.dataset import load
 from diffplast.core.errors import UserError
-from diffplast.data import load, prepare
+from diffplast.data import prepare
 from diffplast.data.natural_patches import PHOTOGRAPHS, prepare_natural_patches, read_grey
 
 OPTIONS = {

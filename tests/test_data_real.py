@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffplast.core.dataset import load
 from diffplast.core.errors import UserError
-from diffplast.data import DataError, cifar10, load, omniglot, prepare
+from diffplast.data import DataError, cifar10, omniglot, prepare
 from diffplast.data.fetch import Place
 from tests.conftest import ROOT
 from tests.test_data_archives import write_tar, write_zip
@@ -60,7 +61,7 @@ class Small:
         entries = {name: {path: png(d) for path, d in drawings.items()} for name, drawings in self.drawings.items()}
         entries["background"] = background or entries["background"]
         archives = {name: local(write_zip(self.folder / f"{name}.zip", entries[name])) for name in entries}
-        return {**archives, "test_classes": 3, "split_seed": 0, **changes}
+        return {**archives, "test_classes": 3, "final_classes": 2, "split_seed": 0, **changes}
 
     def prepare(self, **options):
         provenance = prepare("omniglot", "omniglot", self.options(**options), self.folder / "omniglot.npz")
@@ -82,7 +83,7 @@ def test_omniglot_is_ink_on_paper_in_its_classes(small):
         arrays["drawings"][:6].reshape(120, -1).mean(axis=1) / 255, ink.reshape(120, -1).mean(axis=1), atol=0.003
     )
     assert provenance["counts"] == {
-        "alphabets": 2, "classes": 10, "drawings": 20, "train_classes": 7, "test_classes": 3,
+        "alphabets": 2, "classes": 10, "drawings": 20, "train_classes": 5, "test_classes": 3, "final_classes": 2,
     }  # fmt: skip
     said = json.loads(json.dumps(provenance))["archives"]["background"]
     assert said == {
@@ -108,13 +109,13 @@ def test_the_held_out_characters_are_drawn_once_and_saved(small):
     again, _ = small.prepare()
     other, _ = small.prepare(split_seed=1)
     for arrays in (first, other):
-        parts = arrays["train_classes"], arrays["test_classes"]
-        assert len(parts[1]) == 3 and sorted(np.concatenate(parts)) == list(range(10))
+        parts = arrays["train_classes"], arrays["test_classes"], arrays["final_classes"]
+        assert (len(parts[1]), len(parts[2])) == (3, 2) and sorted(np.concatenate(parts)) == list(range(10))
     np.testing.assert_array_equal(first["test_classes"], again["test_classes"])
     assert list(first["test_classes"]) != list(other["test_classes"])
     np.testing.assert_array_equal(first["drawings"], other["drawings"])
-    with pytest.raises(UserError, match="10 of 10 cannot be held out"):
-        small.prepare(test_classes=10)
+    with pytest.raises(UserError, match="test_classes is 8 and final_classes is 2, but there are 10 classes"):
+        small.prepare(test_classes=8)
 
 
 def test_an_archive_packed_anew_holds_the_same_data(small):
@@ -273,12 +274,12 @@ def test_the_real_omniglot(tmp_path):
         part: {"mirror": str(MIRROR / f"images_{part}.zip"), "sha256": checksum} for part, checksum in REAL.items()
     }
     started = time.monotonic()
-    provenance = prepare(
-        "omniglot", "omniglot", {**mirrors, "test_classes": 100, "split_seed": 0}, tmp_path / "set.npz"
-    )
+    options = {**mirrors, "test_classes": 100, "final_classes": 100, "split_seed": 0}
+    provenance = prepare("omniglot", "omniglot", options, tmp_path / "set.npz")
     assert time.monotonic() - started < 60
     assert provenance["counts"] == {
-        "alphabets": 50, "classes": 1623, "drawings": 20, "train_classes": 1523, "test_classes": 100,
+        "alphabets": 50, "classes": 1623, "drawings": 20, "train_classes": 1423, "test_classes": 100,
+        "final_classes": 100,
     }  # fmt: skip
     arrays = load(tmp_path / "set.npz", "omniglot")
     assert (arrays["drawings"].max(axis=(2, 3)) > 200).mean() > 0.99

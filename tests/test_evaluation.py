@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from diffplast.evaluation import thin
+from stages.evaluate import thin
 
 
 def curve(points: int) -> pd.DataFrame:

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from diffplast.core import params, registry, runs
+from diffplast.core import dataset, params, registry, runs
 from diffplast.core.checkpoint import load_tensors
-from diffplast.data import formats
 from tests.conftest import ROOT, SMALL
 
 # Experiments as small as the formats of data allow, and lengths that leave time to be killed.
@@ -70,7 +69,7 @@ class Folder:
         if kind is not None:
             data = path / runs.data_folder(kind, "smoke")
             data.mkdir(parents=True)
-            formats.write(data / "data.npz", kind, DATA[kind])
+            dataset.write(data / "data.npz", kind, DATA[kind])
             runs.write_json(data / "source.json", {})
 
     def start(self, stage: str, largest_file: int | None = None):
@@ -120,7 +119,7 @@ def wait_for_saves(process, checkpoint: Path, saves: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", registry.names())
 def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
-    """The run that is never interrupted shares the machine with the killed one, as runs of `dvc queue` do, and saves but once."""
+    """The uninterrupted run shares the machine with the killed one, as runs of `dvc queue` do, and saves but once."""
     chance = random.Random(task)
     whole, killed = Folder(tmp_path / "whole", task, 1e9), Folder(tmp_path / "killed", task, 1e-6)
     uninterrupted, episodes = whole.start("train"), []
@@ -233,7 +232,7 @@ def test_other_data_start_training_from_the_beginning(tmp_path):
     weights = folder.path / folder.run.folder / "weights.pt"
     before = weights.read_bytes()
     other = DATA["omniglot"] | {"drawings": 255 - DATA["omniglot"]["drawings"]}
-    formats.write(folder.path / runs.data_folder("omniglot", "smoke") / "data.npz", "omniglot", other)
+    dataset.write(folder.path / runs.data_folder("omniglot", "smoke") / "data.npz", "omniglot", other)
     assert folder.finish("train") == 0
     assert "other parameters, data or code" in folder.refusal()
     assert weights.read_bytes() != before

@@ -13,14 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from diffplast.figures.maze import GOAL
 from dvc_render import VegaRenderer
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageSequence
 
 from diffplast.core import params, registry
-from diffplast.figures import curves, maze_episodes, style
-from diffplast.report import figures, results
+from diffplast.report import curves, figures, findings, results, style
+from diffplast.report.paper import PaperCurve
+from diffplast.tasks.maze.findings import animation
+from diffplast.tasks.maze.findings.figures import GOAL, track
 
 from .made_up import ROOT, Tree, run_script
 
@@ -36,7 +37,7 @@ def write(tree, task):
     """Draw a task's figures; returns the bytes of all files by name."""
     folder = tree.folder / "reports" / tree.scale
     figures.write(tree.read(task), folder)
-    made = sorted([*(folder / "figures").iterdir(), *(folder / "curves").iterdir()])
+    made = sorted([*(folder / "figures" / task).iterdir(), folder / f"curves/{task}.csv"])
     return {path.name: path.read_bytes() for path in made}
 
 
@@ -45,16 +46,27 @@ def test_every_task_has_its_figures_and_the_same_bytes_again(make_tree, task):
     tree = make_tree(task)
     made = write(tree, task)
     wanted = {f"{name}.{ending}" for name in figures.names(task) for ending in ("png", "svg")} | {f"{task}.csv"}
-    wanted |= {f"{name}.gif" for name in figures.ANIMATIONS.get(task, {})}
+    wanted |= {f"{name}.gif" for name in findings.load(task).animations}
     assert set(made) == wanted
     assert write(tree, task) == made
 
 
-def test_a_task_that_is_not_listed_gets_learning_curves(make_tree, monkeypatch):
-    monkeypatch.setattr(figures, "CURVES", {})
+def test_a_task_without_findings_gets_learning_curves(make_tree, monkeypatch):
+    package = "diffplast.tasks.binary_small.findings"
+    monkeypatch.setitem(sys.modules, package, None)  # as where the folder is not there
+    assert findings.load("binary_small") == findings.Findings()
     tree = make_tree("binary_small")
-    assert set(write(tree, "binary_small")) == {"binary_small.png", "binary_small.svg", "binary_small.csv"}
-    assert curves.finding(tree.read("binary_small")).startswith("Share of wrong bits on unseen episodes: 0.39")
+    made = write(tree, "binary_small")
+    assert set(made) == {"binary_small.png", "binary_small.svg", "binary_small.csv"}
+    assert b"Share of wrong bits on unseen episodes: 0.39" in made["binary_small.svg"]
+
+
+def test_findings_that_cannot_be_imported_are_not_taken_for_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffplast.report.paper", None)
+    for name in [name for name in sys.modules if name.startswith("diffplast.tasks.maze.findings")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ModuleNotFoundError, match=r"diffplast\.report\.paper"):
+        findings.load("maze")
 
 
 def test_the_heading_comes_from_the_files(make_tree):
@@ -77,12 +89,12 @@ def test_the_table_for_dvc_plots_holds_medians(make_tree):
 
 
 def test_dvc_plots_show_every_arm_with_the_projects_template():
-    plots = params.YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]
-    shown = {name: plot for entry in plots for name, plot in entry.items() if name != "live"}  # of runs in training
-    content = params.read(ROOT / "params.yaml")
-    assert {name: plot["y"] for name, plot in shown.items()} == {
-        name: {f"reports/${{scale}}/curves/{name}.csv": content[name]["arms"]} for name in registry.names()
-    }
+    files = [ROOT / f"stages/{name}/dvc.yaml" for name in registry.names()]
+    plots = [entry for file in files for entry in params.YAML(typ="safe").load(file.read_text())["plots"]]
+    shown = {name: plot for entry in plots for name, plot in entry.items()}
+    for name in registry.names():
+        ((path, arms),) = shown[name]["y"].items()
+        assert path == f"../../reports/${{scale}}/curves/{name}.csv" and set(arms) <= set(registry.load(name).arms)
     arms = [{"filename": "maze.csv", "field": arm} for arm in ("plastic", "nonplastic")]
     points = [
         {"episode": "1", "value": value, "rev": rev, "filename": "maze.csv", "field": arm}
@@ -97,7 +109,7 @@ def test_dvc_plots_show_every_arm_with_the_projects_template():
     assert filled["facet"]["field"] == "field" and filled["spec"]["encoding"]["color"]["field"] == "rev"
 
 
-def test_a_run_that_ended_early_keeps_its_last_value(make_tree):
+def test_a_shorter_run_keeps_its_last_value(make_tree):
     tree = make_tree("binary_small")
     first, second = tree.runs("binary_small", "plastic")
     tree.set_curve(first, {50: 0.2, 100: 0.1})
@@ -109,7 +121,7 @@ def test_a_run_that_ended_early_keeps_its_last_value(make_tree):
 @pytest.mark.parametrize("task", registry.names())
 def test_failed_runs_are_shown(make_tree, task):
     tree = make_tree(task)
-    arm, other = tree.checked.model_dump()[task]["arms"][:2]
+    arm, other = list(registry.load(task).arms)[:2]
     for run in [*tree.runs(task, arm), tree.runs(task, other)[0]]:
         tree.fail(run)
     made = write(tree, task)
@@ -119,9 +131,28 @@ def test_failed_runs_are_shown(make_tree, task):
     assert labels[0].endswith("(2/2 failed)") and labels[1].endswith("(1/2 failed)")
 
 
-def _axes():
-    from matplotlib.figure import Figure
+@pytest.mark.parametrize("task", registry.names())
+def test_a_task_that_was_not_run_has_figures_that_say_so(make_tree, task):
+    tree = make_tree(task, seeds=(0,))
+    for run in tree.runs(task):
+        tree.remove(run)
+    found = tree.read(task)
+    assert found.runs == [] and found.missing == tree.runs(task)
+    made = write(tree, task)
+    assert all(made.values()) and b"not run yet" in made[f"{task}.svg"]
 
+
+def test_what_was_not_run_is_left_out_and_counted(make_tree):
+    tree = make_tree("maze", seeds=(0, 1, 2))
+    gone = tree.runs("maze", "plastic")[1]
+    tree.remove(gone)
+    found = tree.read("maze")
+    assert found.missing == [gone] and found.arms == ["plastic", "homogeneous", "nonplastic"]
+    assert found.seeds_in_words("plastic") == "2 of 3" and found.seeds_in_words("nonplastic") == "3"
+    assert curves.label(found, "plastic") == "plastic (1/3 not run yet)"
+
+
+def _axes():
     return Figure().subplots()
 
 
@@ -156,8 +187,9 @@ def test_a_damaged_file_is_named(make_tree):
 
 def test_runs_that_params_do_not_list_are_left_out(make_tree):
     tree = make_tree("binary", seeds=(0, 1, 2))
-    tree.set("binary.seeds=[0,2]", "binary.arms=[plastic]")
-    assert [run.run.seed for run in tree.read("binary").runs] == [0, 2]
+    tree.set("binary.runs=[nonplastic-1, plastic-2, plastic-0]")
+    listed = [(run.run.arm, run.run.seed) for run in tree.read("binary").runs]
+    assert listed == [("plastic", 0), ("plastic", 2), ("nonplastic", 1)]
 
 
 def test_images_of_different_episodes_are_not_put_side_by_side(make_tree):
@@ -170,8 +202,6 @@ def test_images_of_different_episodes_are_not_put_side_by_side(make_tree):
 
 
 def test_a_step_that_finds_the_reward_leads_to_the_goal():
-    from diffplast.figures.maze import track
-
     path = np.array([[1, 1], [1, 2], [5, 5], [5, 6]])
     segments, steps = track(path, np.array([0, 10, -0.1]), np.array([1, 3]))
     assert segments.tolist() == [[[1, 1], [1, 2]], [[1, 2], [1, 3]], [[5, 5], [5, 6]]]
@@ -200,10 +230,72 @@ def test_numbers_for_the_page_are_those_that_are_drawn(make_tree):
     assert points["level"] == 0.01 and points["percent"] and points["from_zero"]
     assert points["arms"][0] == {
         "color": "#0072b2", "dash": "", "episodes": [10, 20], "middle": [0.3, 0.15], "low": [0.2, 0.1],
-        "high": [0.4, 0.2], "unseen": [0.01, 0.02, 0.03],
+        "high": [0.4, 0.2], "seeds": [[0.1, 0.05], [0.5, 0.25], [0.3, 0.15]], "unseen": [0.01, 0.02, 0.03],
+        "paper": None,
     }
     tree.fail(tree.runs("binary", "plastic")[1])
     assert curves.points(tree.read("binary"))["arms"][0]["unseen"] == [0.01, 0.03]
+
+
+def test_the_papers_curve_ends_where_ours_does(make_tree):
+    theirs = PaperCurve("paper", np.array([0, 100, 200]), np.array([9.0, 5, 1]), *np.zeros((3, 0)))
+    assert [part.tolist() for part in curves.within(theirs, 150, log=False)] == [[0, 100, 150], [9, 5, 3]]
+    assert [part.tolist() for part in curves.within(theirs, 900, log=True)] == [[100, 200], [5, 1]]
+    assert [len(part) for part in curves.within(theirs, 50, log=True)] == [0, 0]
+    tree = make_tree("maze")
+    for run in tree.runs("maze", "plastic"):
+        tree.set_curve(run, {50_000: 10.0, 100_000: 30.0})
+    arms = dict(zip(tree.read("maze").arms, curves.points(tree.read("maze"))["arms"], strict=True))
+    assert arms["plastic"]["paper"]["episodes"][-1] == 100_000 and arms["homogeneous"]["paper"] is None
+    assert arms["plastic"]["paper"]["values"][-1] == pytest.approx(25, abs=1)
+    lines = curves.draw_curves(axes := _axes(), tree.read("maze"))
+    grey = [line for line in axes.lines if line.get_color() == style.OTHERS]
+    assert len(lines) == 3 and len(grey) == 2 and all(line.get_linewidth() < 1 for line in grey)
+
+
+def test_every_seed_is_drawn_and_long_curves_are_condensed(make_tree):
+    tree = make_tree("binary", seeds=(0, 1, 2))
+    values = np.arange(1000.0)
+    for run in tree.runs("binary", "plastic"):
+        tree.set_curve(run, {10 * (i + 1): 1 + value + run.seed for i, value in enumerate(values)})
+    found = tree.read("binary")
+    short = curves.condensed(found.curves("plastic"))
+    assert len(short) == curves.POINTS and short.index[-1] == 10_000
+    assert short[0].mean() == pytest.approx(1 + values.mean())
+    log = curves.condensed(found.curves("plastic"), log=True)
+    assert len(log) <= curves.POINTS and log.index[0] == 10 and log[2].is_monotonic_increasing
+    axes = _axes()
+    curves.draw_curves(axes, found, arms=["plastic"])
+    thin = [line for line in axes.lines if line.get_linewidth() == 0.5]
+    assert len(thin) == 3 and all(len(line.get_xdata()) == curves.POINTS for line in thin)
+
+
+def test_the_loss_is_set_beside_figure_2_at_equal_episodes(make_tree):
+    tree = make_tree("binary", seeds=(0,))
+    (run,) = tree.runs("binary", "plastic")
+    tree.set_curve(run, {50: 400.0, 100: 200.0, 150: 90.0}, metric="loss")
+    svg = write(tree, "binary")["binary_loss.svg"]
+    assert b"400 against 425 at 50, 200 against 268 at 100" in svg and b"at 200" not in svg
+
+
+def test_the_sweep_names_the_last_level_that_both_have_reached(make_tree):
+    tree = make_tree("binary_small", seeds=(0,))
+    for arm, episodes in (("plastic_long", 2_000), ("lstm", 500_000)):
+        (run,) = tree.runs("binary_small", arm)
+        tree.set_curve(run, {episodes * i // 10: 0.2 if i < 6 else 0.025 for i in range(1, 11)})
+        tree.set_values("binary_small", arm, 0.025)
+    svg = write(tree, "binary_small")["binary_small_sweep.svg"].decode()
+    assert "At 3\u00a0% the LSTM needs 250 times the plastic network's episodes (283 in figure 3)" in svg
+
+
+def test_table_1_has_both_evaluations(make_tree):
+    tree = make_tree("omniglot", seeds=(0, 1))
+    tree.set_values("omniglot", "plastic", 0.91, 0.93, metric="accuracy_final")
+    tree.set_values("omniglot", "plastic", 0.97, 0.99, metric="accuracy_released")
+    svg = write(tree, "omniglot")["omniglot_table.svg"].decode()
+    assert "plastic, new characters 92\u00a0% (91–93)" in svg
+    assert "plastic, released evaluation 98\u00a0% (97–99)" in svg
+    assert "published: 98.5\u00a0% and 98.3\u00a0% (v3?)" in svg
 
 
 def test_the_pages_player_has_every_step(make_tree):
@@ -213,7 +305,7 @@ def test_the_pages_player_has_every_step(make_tree):
         tree.fail(run)
     found = tree.read("maze")
     shown = found.finished("plastic")[0].examples()
-    player = maze_episodes.episodes(found)
+    player = animation.episodes(found)
     assert player["walls"] == shown["walls"].astype(int).tolist()
     assert [agent["name"] for agent in player["agents"]] == ["plastic, seed 0", "homogeneous α, seed 1"]
     maze = player["agents"][0]["mazes"][3]
@@ -260,10 +352,12 @@ def test_a_picture_for_the_page_shows_what_matplotlib_drew(tmp_path, colours):
     np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), pixels)
 
 
-def test_plasticity_within_and_between_the_halves_of_an_image():
-    from diffplast.figures.images import halves
-
-    assert halves(np.array([[1, 1, 7, 8], [1, 3, 8, 9], [7, 8, 3, 1], [8, 9, 1, 1]])) == (1, 8)
+def test_matrices_are_shown_with_the_number_of_their_structure(make_tree):
+    tree = make_tree("images", seeds=(0,))
+    (run,) = tree.runs("images", "plastic")
+    tree.change(run, alpha_structure=0.25, alpha_structure_shuffled_mean=0.001, alpha_structure_shuffled_sd=0.02)
+    svg = write(tree, "images")["images_matrices.svg"].decode()
+    assert "connections of neighbouring pixels correlate by 0.25 (shuffled 0.001 ± 0.02)" in svg
 
 
 def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
@@ -280,8 +374,7 @@ def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
     )
     folder = tree.folder / "reports" / tree.scale
-    assert {name: next(folder.glob(f"*/{name}")).read_bytes() for name in made} == made
+    assert {name: next(folder.rglob(name)).read_bytes() for name in made} == made
     loaded = set(json.loads(done.stdout))
     others = {f"diffplast.tasks.{name}" for name in registry.names() if name != "maze"}
-    others |= {f"diffplast.figures.{name}" for name in ("images", "omniglot", "binary", "overview")}
-    assert not loaded & (others | {"diffplast.claims", "diffplast.report", "diffplast.core.training"})
+    assert not loaded & (others | {"diffplast.report.page", "diffplast.core.training"})

@@ -1,29 +1,31 @@
 """Omniglot: what an episode is made of, and the head against the paper's equations."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 
+from diffplast.core import seeds
 from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut
-from diffplast.core.training import new_network, train
-from diffplast.evaluation import evaluate
-from diffplast.tasks.omniglot.experiment.task import Omniglot, PlasticHead
-from tests.helpers import no_checkpoint
+from diffplast.core.training import new_network
+from diffplast.tasks.omniglot.experiment.head import logits, loss, naive_logits, naive_loss, probabilities
+from diffplast.tasks.omniglot.experiment.task import Omniglot
+from stages.evaluate import evaluate
+from tests.helpers import trained
+from tests.other_machines import printed_by
 
-CLASSES, PER_CLASS = 22, 6
+CLASSES, PER_CLASS = 28, 6
 ARMS = list(Omniglot.arms)
 EXPERIMENT = {
     "ways": 5, "shots": 1, "side": 31, "features": 8, "label_strength": 1000.0, "init_weight": 0.01,
-    "init_alpha": 1.0, "eta": 0.1, "lstm_hidden": 16,
+    "init_alpha": 1.0, "eta": 0.1,
 }  # fmt: skip
-SETTINGS = {
-    "episodes": 30, "batch": 15, "lr": 1e-3, "adam_eps": 1e-8, "decay": None, "clip": None, "stop_below": None,
-    "curve_every": 12, "groupings": None, "precision": "float32",
-}  # fmt: skip
+SETTINGS = {"episodes": 30, "batch": 15, "lr": 1e-3, "curve_every": 12, "groupings": None}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +42,8 @@ def tagged_data():
     drawings = np.zeros((CLASSES, PER_CLASS, 31, 31), np.uint8)
     drawings[..., 0, 0] = 100 + np.arange(CLASSES)[:, None]
     drawings[..., 0, 1] = 200 + np.arange(PER_CLASS)
-    return {"drawings": drawings, "train_classes": np.arange(0, 16), "test_classes": np.arange(16, CLASSES)}
+    classes = {"train": np.arange(16), "test": np.arange(16, 22), "final": np.arange(22, CLASSES)}
+    return {"drawings": drawings, **{f"{split}_classes": numbers for split, numbers in classes.items()}}
 
 
 def random_data():
@@ -140,63 +143,126 @@ def test_pixels_are_ink_one_paper_zero():
     assert set(drawn.shown.unique().tolist()) == {0.0, 1.0} and drawn.shown.dtype == torch.float32
 
 
-def reference_episode(head, shown, label, tested):
-    """One episode by the paper's equations, entry by entry: the softmax outputs for `tested` (F,)."""
-    features, ways = head.weight.shape
-    trace = [[torch.zeros((), dtype=shown.dtype) for _ in range(ways)] for _ in range(features)]
+def test_the_released_protocol_is_what_its_program_does():
+    """Most of the characters asked were trained on, none is a final one, and the drawing asked may be one shown."""
+    task = make(data=tagged_data)
+    drawn = task.episodes("released", generator(), 2000)
+    shown, tested = tags(drawn.shown)[drawn.presented], tags(drawn.tested)
+    characters = set(shown[..., 0].flat)
+    assert len(characters) == len(task.data["test_classes"]) and len(characters & set(task.data["train_classes"])) > 1
+    assert not characters & set(task.data["final_classes"])
+    same = (shown == tested[:, None]).all(axis=-1)
+    assert abs(same.any(axis=1).mean() - 1 / PER_CLASS) < 0.03, "one drawing in as many as a character has"
+    answer = np.take_along_axis(shown[..., 0], (drawn.label == drawn.answer).int().argmax(dim=1)[:, None].numpy(), 1)
+    assert (answer[:, 0] == tested[:, 0]).all()
 
-    def outputs(x, inputs):
-        alpha = head.alpha.expand(features, ways)
-        total = [
-            sum((head.weight[i, j] + alpha[i, j] * trace[i][j]) * x[i] for i in range(features)) + inputs[j]
-            for j in range(ways)
-        ]
-        return torch.softmax(torch.stack(total), dim=0)
+
+def test_final_characters_are_the_final_ones():
+    task = make(data=tagged_data)
+    assert set(tags(task.episodes("final", generator(), 50).shown)[:, 0]) == set(task.data["final_classes"])
+
+
+def reference_episode(layer, shown, label, tested):
+    """One episode by the paper's equations, entry by entry: the logits for `tested` (F,)."""
+    weight, alpha, eta, strength = layer
+    features, ways = weight.shape
+    trace = [[torch.zeros((), dtype=shown.dtype) for _ in range(ways)] for _ in range(features)]
+    alpha = alpha.expand(features, ways)
+
+    def totals(x, inputs):
+        return torch.stack(
+            [
+                sum((weight[i, j] + alpha[i, j] * trace[i][j]) * x[i] for i in range(features)) + inputs[j]
+                for j in range(ways)
+            ]
+        )
 
     for x, k in zip(shown, label, strict=True):
-        y = outputs(x, [head.label_strength * (j == k) for j in range(ways)])
-        trace = [
-            [trace[i][j] + head.eta * y[j] * (x[i] - y[j] * trace[i][j]) for j in range(ways)] for i in range(features)
-        ]
-    return outputs(tested, [0] * ways)
+        y = torch.softmax(totals(x, [strength * (j == k) for j in range(ways)]), dim=0)
+        trace = [[trace[i][j] + eta * y[j] * (x[i] - y[j] * trace[i][j]) for j in range(ways)] for i in range(features)]
+    return totals(tested, [0] * ways)
 
 
-@pytest.mark.parametrize("arm", ["plastic", "homogeneous"])
-@pytest.mark.parametrize("strength", [1000.0, 1.5], ids=["clamping", "weak"])
-def test_head_equals_the_equations(arm, strength):
-    """Also with labels too weak to clamp, where the trace depends on the weights."""
+def layer(shared, features=4, ways=5, dtype=torch.float64):
+    """weight, alpha, eta with random values, their gradients wanted."""
     torch.manual_seed(0)
-    experiment = Omniglot.Experiment(
-        **EXPERIMENT | {"features": 4, "label_strength": strength, "init_weight": 0.5, "eta": 0.3}
-    )
-    head = PlasticHead(arm, experiment).double()
+    values = 0.5 * torch.randn(features, ways), torch.rand(()) if shared else torch.rand(features, ways)
+    return [value.to(dtype).requires_grad_() for value in (*values, torch.tensor(0.3))]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["plastic", "homogeneous"])
+@pytest.mark.parametrize("strength", [1000.0, 1.5], ids=["clamping", "weak"])
+def test_head_equals_the_equations(shared, strength):
+    """Also with labels too weak to clamp, where the trace depends on the weights."""
+    parameters = layer(shared)
     shown, tested = (torch.randn(2, n, 4, dtype=torch.float64, requires_grad=True) for n in (7, 2))
     label = torch.randint(5, (2, 7))
-    ours = head(shown, F.one_hot(label, 5).double(), tested)
-    theirs = torch.stack(
-        [
-            torch.stack([reference_episode(head, shown[p], label[p].tolist(), tested[p, q]) for q in range(2)])
-            for p in range(2)
-        ]
-    )
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    ours = naive_logits(shown, label, tested, *parameters, strength)
+    every = [
+        reference_episode((*parameters, strength), shown[p], label[p].tolist(), x) for p in range(2) for x in tested[p]
+    ]
+    theirs = torch.stack(every).view(2, 2, 5)
+    assert_same_gradients(ours, theirs, [*parameters, shown, tested], rtol=1e-9)
+
+
+def assert_same_gradients(ours, theirs, wanted, rtol):
+    """Equal values, and equal gradients under a random cotangent, to a tolerance relative to the largest number."""
+    for mine, other in [(ours, theirs), *zip(*gradients(ours, theirs, wanted), strict=True)]:
+        torch.testing.assert_close(mine.double(), other.double(), rtol=0, atol=rtol * float(other.detach().abs().max()))
+
+
+def gradients(ours, theirs, wanted):
     cotangent = torch.randn_like(ours)
-    wanted = [*head.parameters(), shown, tested]
-    for mine, other in zip(
-        torch.autograd.grad(ours, wanted, cotangent), torch.autograd.grad(theirs, wanted, cotangent), strict=True
-    ):
-        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
+    return (torch.autograd.grad(result, wanted, cotangent.to(result.dtype)) for result in (ours, theirs))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["plastic", "homogeneous"])
+@pytest.mark.parametrize("strength", [1000.0, 1.5], ids=["clamping", "weak"])
+@pytest.mark.parametrize("features, ways, presentations", [(8, 5, 3), (64, 5, 40), (5, 17, 18), (3, 2, 1)])
+def test_compiled_head_equals_the_naive_one(features, ways, presentations, strength, shared):
+    parameters = layer(shared, features, ways, torch.float32)
+    shown, tested = (torch.randn(9, features, requires_grad=True) for _ in range(2))
+    presented, label = torch.randint(9, (presentations, ways)), torch.randint(ways, (presentations, ways))
+    asked = torch.randint(9, (presentations, 4))
+    ours = logits(shown, presented, label, tested, asked, *parameters, strength)
+    wide = [value.double() for value in parameters]
+    theirs = naive_logits(shown[presented].double(), label, tested[asked].double(), *wide, strength)
+    assert_same_gradients(ours, theirs, [*parameters, shown, tested], rtol=2e-5)
+
+
+@pytest.mark.parametrize("spread", [1, 8])
+def test_loss_is_the_binary_cross_entropy_of_the_softmax(spread):
+    torch.manual_seed(0)
+    found = (spread * torch.randn(7, 3, 5)).requires_grad_()
+    answer = torch.randint(5, (7, 3))
+    for ours, rtol in ((loss(found, answer), 1e-5), (naive_loss(found.double(), answer), 1e-6)):
+        expected = F.binary_cross_entropy(torch.softmax(found.double(), -1), F.one_hot(answer, 5).double())
+        assert_same_gradients(ours, expected, [found], rtol)
+    torch.testing.assert_close(probabilities(found), torch.softmax(found.detach(), -1), rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("gap", [10.0, 17.0, 20.0, 60.0, 1000.0])
+def test_gradient_where_the_network_is_sure_of_a_wrong_answer(gap):
+    """From probabilities in float32 the gradient is 20,000 times too large at a gap of 17: 1 - p rounds to 0."""
+    found = torch.tensor([[[gap, 0.0, -1.0, -2.0, -3.0]]], requires_grad=True)
+    answer = torch.tensor([[1]])
+    wide = found.detach().double().requires_grad_()
+    (ours,) = torch.autograd.grad(loss(found, answer), found)
+    (theirs,) = torch.autograd.grad(naive_loss(wide, answer), wide)
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-7)
+    assert float(ours.abs().max()) < 1
 
 
 def test_label_decides_the_output_and_so_the_trace():
     """With weights far above the usual, the trace of a class is still eta times the features shown with it."""
-    experiment = Omniglot.Experiment(**EXPERIMENT | {"init_weight": 5.0})
-    head = PlasticHead("plastic", experiment)
-    shown, tested = torch.rand(2, 5, 8) * 2 - 1, torch.rand(2, 3, 8) * 2 - 1
+    weight, alpha, eta = layer(False, 8, 5, torch.float32)
+    weight, features = 10 * weight, torch.rand(10, 8) * 2 - 1
     label = torch.stack([torch.randperm(5) for _ in range(2)])
-    by_class = shown.gather(1, label.argsort(dim=1)[..., None].expand(-1, -1, 8))
-    total = tested @ (head.weight + head.alpha * (head.eta * by_class).mT)
-    torch.testing.assert_close(head(shown, F.one_hot(label, 5).float(), tested), torch.softmax(total, dim=-1))
+    presented, asked = torch.arange(10).view(2, 5), torch.tensor([[0, 3], [7, 9]])
+    by_class = features[presented].gather(1, label.argsort(dim=1)[..., None].expand(-1, -1, 8))
+    expected = features[asked] @ (weight + alpha * (eta * by_class).mT)
+    ours = logits(features, presented, label, features, asked, weight, alpha, eta, 1000.0)
+    torch.testing.assert_close(ours, expected)
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -216,14 +282,26 @@ def test_groupings_equal_presentations_of_their_own(arm):
             alone = task.step(network, single)
             losses.append(alone.loss)
             correct[number] += alone.metrics["accuracy"].item() / 4
-    loss = torch.stack(losses).mean()
-    torch.testing.assert_close(together.loss, loss)
+    mean = torch.stack(losses).mean()
+    torch.testing.assert_close(together.loss, mean)
     torch.testing.assert_close(together.metrics["accuracy"], correct)
     parameters = list(network.parameters())
     for ours, theirs in zip(
-        torch.autograd.grad(together.loss, parameters), torch.autograd.grad(loss, parameters), strict=True
+        torch.autograd.grad(together.loss, parameters), torch.autograd.grad(mean, parameters), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_initial_values_are_the_programs():
+    """Convolutions as torch's, coefficients uniform from 0, a shared one at its bound, all from the generator."""
+    plastic, shared = (make(arm, experiment={"init_alpha": 0.01}).network(generator()) for arm in ARMS[:2])
+    assert shared.alpha.shape == () and shared.alpha.item() == np.float32(0.01)
+    assert plastic.alpha.shape == (8, 5) and plastic.alpha.min() >= 0 and plastic.alpha.max() < 0.01
+    for ours, channels in zip(plastic.weights, (1, 8, 8, 8), strict=True):
+        assert ours.shape == (3, 3, channels, 8)
+        bound = 1 / (9 * channels) ** 0.5
+        assert 0.8 * bound < ours.abs().max() <= bound and abs(ours.mean()) < 0.2 * bound
+    assert torch.equal(plastic.weights[3], shared.weights[3]) and torch.equal(plastic.weight, shared.weight)
 
 
 def test_nonplastic_network_answers_alike_whatever_was_shown():
@@ -246,30 +324,24 @@ def test_other_networks_see_the_labels(arm):
     assert not torch.equal(network(drawn), network(replace(drawn, label=4 - drawn.label)))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_same_seed_same_bits(precision):
-    results = []
-    for _ in range(2):
-        trained = train(make(groupings=6, precision=precision), 3, no_checkpoint(), 1e9, "test")
-        results.append((trained.curve, torch.cat([p.flatten() for p in trained.network.parameters()])))
-    assert results[0][0] == results[1][0]
-    assert torch.equal(results[0][1], results[1][1])
+def run(threads=1, arm="plastic"):
+    """A digest of all that a short training gives."""
+    torch.set_num_threads(threads)
+    result = trained(make(arm, groupings=6), 3)
+    parameters = [p.detach().numpy().tobytes() for p in result.network.parameters()]
+    return hashlib.sha256(repr(result.curve).encode() + b"".join(parameters)).hexdigest()
 
 
-def test_bf16_is_close_to_float32():
-    features = []
-    for precision in ("float32", "bf16"):
-        task = make(precision=precision)
-        drawn = task.episodes("train", generator(), 15)
-        features.append(new_network(task, 0).features(drawn.shown))
-    assert features[1].dtype == torch.float32
-    torch.testing.assert_close(features[1], features[0], atol=2e-2, rtol=0)
-    assert not torch.equal(*features)
+@pytest.mark.parametrize("arm", ARMS)
+def test_bits_depend_on_neither_threads_nor_processor(arm):
+    digests = [run(threads, arm) for threads in (1, 2, 3, 4)]
+    assert len(set(digests)) == 1
+    assert printed_by(f"run(1, {arm!r})", "from tests.test_omniglot import run") == digests[0]
 
 
 def test_learns_training_characters():
     task = make(episodes=3600, batch=15, lr=3e-3, groupings=4, curve_every=600)
-    accuracy = [v for _, name, v in train(task, 0, no_checkpoint(), 1e9, "test").curve if name == "accuracy"]
+    accuracy = [value for _, name, value in trained(task, 0).curve if name == "accuracy"]
     assert accuracy[-1] > 0.6
 
 
@@ -283,6 +355,26 @@ def test_any_number_of_episodes_can_be_drawn(batch):
         assert len(set(characters)) == 5
     assert task.step(new_network(task, 0), drawn).metrics["accuracy"].shape == (batch,)
     assert len(task.episodes("test", generator(), batch).tested) == batch
+
+
+@pytest.mark.parametrize("side", [1, 30, 32])
+def test_a_side_that_the_convolutions_do_not_halve_to_a_pixel_is_named(side):
+    with pytest.raises(ValidationError, match="expected 3, 7, 15, 31 or the like"):
+        make(experiment={"side": side})
+
+
+def test_evaluation_measures_all_three_protocols():
+    task = make()
+    network = new_network(task, 0)
+    found = evaluate(task, network, HeldOut(episodes=150, batch=40), seed=1)
+    assert [found[f"{split}_episodes"] for split in ("test", "final", "released")] == [150, 150, 100]
+    for ending in ("", "_final", "_released"):
+        assert 0 < found[f"accuracy{ending}"] < 1 and 0 < found[f"accuracy{ending}_sem"] < 0.1
+    draws = seeds.generator(1, "evaluation")
+    parts = [task.step(network, task.episodes("final", draws, size)).metrics["accuracy"] for size in (40, 40, 40, 30)]
+    final = torch.cat(parts).double()
+    assert abs(found["accuracy_final"] - float(final.mean())) < 1e-12
+    assert abs(found["accuracy_final_sem"] - float(final.std()) / 150**0.5) < 1e-12
 
 
 def test_a_batch_of_more_characters_than_there_are_is_named():

@@ -93,8 +93,8 @@ def clone(reproduced):
 def test_everything_is_made(reproduced):
     reports = reproduced.folder / "reports" / "smoke"
     for name in registry.names():
-        assert (reports / "figures" / name / "curves.png").stat().st_size > 1000
-        assert (reports / "figures" / name / "curves.svg").stat().st_size > 1000
+        assert (reports / "figures" / name / f"{name}.png").stat().st_size > 1000
+        assert (reports / "figures" / name / f"{name}.svg").stat().st_size > 1000
         for arm in registry.load(name).arms:
             assert (reports / "runs" / name / f"{arm}-0" / "metrics.json").exists()
     assert (reports / "claims.md").exists() and (reports / "claims.json").exists()

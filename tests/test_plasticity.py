@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from numba import njit
 
-from diffplast.plasticity import PlasticRNN, PlasticRollout, fused, plastic_rnn
+from diffplast.plasticity import PlasticRNN, PlasticRollout, fused, plastic_parameters, plastic_rnn
+from diffplast.plasticity.forward import forward_step
 
 FAST = ["fused", "lowrank"]
 RULES = ["hebb", "oja"]
-ALPHAS = ["independent", "homogeneous", "none"]
+ALPHAS = ["plastic", "homogeneous", "nonplastic"]
 CLAMPS = ["free", "mixed", "stretches"]
 
 
@@ -27,7 +29,7 @@ class Case:
     batch: int
     n: int
     rule: str = "hebb"
-    alpha_kind: str = "independent"
+    alpha_kind: str = "plastic"
     clamps: str = "free"
     initial: bool = True
     eta_value: float = 0.1
@@ -52,12 +54,12 @@ class Case:
         elif self.clamps == "stretches":
             inputs, self.clamped = stretches(inputs, generator)
         self.leaves = {"inputs": inputs, "weight": 0.3 * draw(n, n) / n**0.5}
-        if self.alpha_kind != "none":
-            shape = (n, n) if self.alpha_kind == "independent" else ()
+        if self.alpha_kind != "nonplastic":
+            shape = (n, n) if self.alpha_kind == "plastic" else ()
             self.leaves |= {"alpha": 0.3 * draw(*shape), "eta": torch.tensor(self.eta_value, dtype=torch.float64)}
         if self.initial:
             self.leaves["x"] = draw(batch, n).tanh()
-            if self.alpha_kind != "none":
+            if self.alpha_kind != "nonplastic":
                 self.leaves["trace"] = 0.1 * draw(batch, n, n)
         self.leaves = {name: leaf.to(self.dtype).requires_grad_() for name, leaf in self.leaves.items()}
         self.cotangents = [draw(steps, batch, n), draw(batch, n), 0.1 * draw(batch, n, n)]
@@ -208,6 +210,48 @@ def test_gradcheck(rule, clamps, backend):
     assert torch.autograd.gradcheck(results, tuple(case.leaves.values()))
 
 
+@pytest.mark.parametrize("rolled_out", [False, True], ids=["whole", "roll-out"])
+@pytest.mark.parametrize("backend", ["auto", *FAST, "naive"])
+@pytest.mark.parametrize("alpha_kind", ALPHAS)
+@pytest.mark.parametrize("rule", RULES)
+def test_second_order_gradients(rule, alpha_kind, backend, rolled_out):
+    case = Case(3, 2, 3, rule, alpha_kind, "free" if rolled_out else "mixed", dtype=torch.float64)
+
+    def results(*leaves):
+        arguments, state = case.arguments(dict(zip(case.leaves, leaves, strict=True)))
+        if not rolled_out:
+            outputs, state = plastic_rnn(*arguments, case.clamped, rule, state, backend)
+            return outputs, *state[: 1 if alpha_kind == "nonplastic" else 2]
+        rollout = PlasticRollout(*arguments[1:], case.batch, rule, state, backend)
+        for row in arguments[0]:
+            rollout.step(row)
+        outputs, state = rollout.outputs(arguments[0])
+        return outputs, *state[: 1 if alpha_kind == "nonplastic" else 2]
+
+    assert torch.autograd.gradgradcheck(results, tuple(case.leaves.values()))
+
+
+@pytest.mark.parametrize("backend", ["auto", *FAST, "naive"])
+def test_second_order_gradients_of_a_linear_loss(backend):
+    """The derivative of a gradient's norm, with alpha computed from the weight."""
+
+    def found(backend):
+        case = Case(6, 2, 5, dtype=torch.float64)
+        (inputs, weight, alpha, eta), state = case.arguments()
+        outputs, _ = plastic_rnn(inputs, weight, alpha * weight, eta, None, "hebb", state, backend)
+        inner = torch.autograd.grad(outputs.sum(), (weight, alpha), create_graph=True)
+        return torch.autograd.grad(sum(grad.square().sum() for grad in inner), case.leaves.values())
+
+    for gradient, expected in zip(found(backend), found("naive"), strict=True):
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_second_order_gradients_of_the_module():
+    module = PlasticRNN(2, 3).double()
+    inputs = torch.randn(4, 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda inputs: module(inputs)[0], inputs)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     steps=st.integers(1, 40),
@@ -287,6 +331,35 @@ def test_results_left_unused(cotangents):
 def test_rollout_equals_whole_episode(backend, alpha_kind, rule, poisoned):
     case = Case(70, 3, 9, rule, alpha_kind)
     assert_same(case.roll_out(backend), case.run("naive"))
+
+
+@njit
+def act(episodes, inputs, first):
+    """A loop of somebody else's that makes the steps of `inputs`, one episode after another."""
+    for b in range(inputs.shape[1]):
+        for t in range(first, first + inputs.shape[0]):
+            episodes.states[t + 1, b, : inputs.shape[2]] = inputs[t - first, b]
+            forward_step(episodes, b, t)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("before", [0, 3])
+def test_compiled_loop_makes_the_steps(before, rule, dtype, poisoned):
+    case = Case(70, 3, 9, rule, dtype=dtype)
+    (inputs, weight, alpha, eta), state = case.arguments()
+    rollout = PlasticRollout(weight, alpha, eta, case.batch, rule, state)
+    for row in inputs[:before]:
+        rollout.step(row)
+    act(rollout.compiled(len(inputs) - before), inputs[before:].detach().numpy(), before)
+    found, expected = case.with_gradients(*rollout.outputs(inputs)), case.roll_out("fused")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("backend", ["naive", "lowrank"])
+def test_no_compiled_loop_elsewhere(backend):
+    (_, *parameters), _ = Case(2, 1, 5, initial=False).arguments()
+    assert PlasticRollout(*parameters, batch=1, backend=backend).compiled(2) is None
 
 
 def test_rollout_goes_on_from_its_state():
@@ -397,8 +470,18 @@ def test_module_goes_on_from_its_state(plasticity):
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+def test_plastic_parameters():
+    drawn = iter(torch.arange(12.0).view(2, 2, 3))
+    weight, alpha, eta = plastic_parameters((2, 3), "plastic", init=0.5, eta=0.2, draw=lambda *shape: next(drawn))
+    assert torch.equal(weight, 0.5 * torch.arange(6.0).view(2, 3))
+    assert torch.equal(alpha, 0.5 * torch.arange(6.0, 12).view(2, 3)) and eta == torch.tensor(0.2)
+    _, alpha, eta = plastic_parameters((2, 3), "homogeneous", init=0.3)
+    assert alpha.shape == () and alpha == torch.tensor(0.3) and eta == torch.tensor(0.01)
+    assert plastic_parameters((2, 3), "nonplastic")[1:] == (None, None)
+
+
 def test_module_names_its_arguments():
-    with pytest.raises(ValueError, match="plasticity: expected one of independent, homogeneous, none, got 'some'"):
+    with pytest.raises(ValueError, match="plasticity: expected one of plastic, homogeneous, nonplastic, got 'some'"):
         PlasticRNN(3, 8, plasticity="some")
     with pytest.raises(ValueError, match="inputs: expected 3 dimensions, the last 3"):
         PlasticRNN(3, 8)(torch.zeros(4, 2, 5))

@@ -10,8 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from diffplast.core import params, registry
-from diffplast.figures import overview
-from diffplast.report import figures, results
+from diffplast.report import cost, figures, findings, overview, readme, results
 from diffplast.report import page as report
 
 from .made_up import ROOT, Tree, run_script
@@ -64,15 +63,19 @@ class Page(HTMLParser):
 
 def test_the_stage_writes_claims_and_page(tree):
     done = subprocess.run(
-        [sys.executable, ROOT / "stages/report.py", tree.scale], capture_output=True, text=True,
+        [sys.executable, "-m", "stages.report", tree.scale], capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
     folder = tree.folder / "reports" / tree.scale
     entries = json.loads((folder / "claims.json").read_text())
-    assert {"task", "claim", "paper", "ours", "test", "p", "effect", "verdict", "why", "arms"} == set(entries[0])
-    assert len((folder / "claims.md").read_text().splitlines()) == len(entries) + 2
-    assert (folder / "figures/overview.png").exists() and (folder / "figures/overview.svg").exists()
+    assert {
+        "task", "title", "name", "claim", "place", "source", "paper", "counted", "apart", "verdict", "mark", "short",
+        "ours", "test", "why", "differs", "p", "p_holm", "effect", "each", "arms",
+    } == set(entries[0])
+    rows = [line for line in (folder / "claims.md").read_text().splitlines() if line.startswith("|")]
+    assert len(rows) == len(entries) + 4
+    assert (folder / "overview.png").exists() and (folder / "overview.svg").exists()
     first = (folder / "index.html").read_bytes()
     written(tree)
     assert (folder / "index.html").read_bytes() == first
@@ -122,34 +125,34 @@ def test_a_changed_curve_or_parameter_changes_the_page(tree):
 def test_parameters_are_shown_as_written_without_other_scales(tree):
     block = report.parameters("maze", "smoke")
     assert block.startswith("maze:\n") and "# paper (program)" in block and "  smoke:\n    episodes: 64" in block
-    assert "laptop:" not in block and "omniglot" not in block
+    assert "  laptop:\n" not in block and "study: {episodes" not in block and "omniglot" not in block
     assert block.splitlines()[-1] == "    curve_every: 32"
 
 
-def test_pages_that_are_committed_take_less_than_a_mebibyte():
+def test_pages_that_are_committed_are_not_large():
     pages = list((ROOT / "reports").glob("*/index.html"))
-    assert pages and all(page.stat().st_size < 2**20 for page in pages)
+    assert pages and all(page.stat().st_size < 1.5 * 2**20 for page in pages)
 
 
 def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(tree):
     found = results.read_all(tree.scale, params.read())
     runs = found["maze"].runs
     theirs = sum(0.157 + 0.150 + 0.090 for run in runs if run.run.arm == "plastic") * runs[0].metrics["train_episodes"]
-    text = report.cost(tree.scale, {"maze": found["maze"]})
-    assert f"would take {report.duration(theirs)} on two cores for the training episodes of {len(runs)} of them" in text
-    assert f"which took {report.duration(61.5 * len(runs))}: " in text
-    assert "released programs" not in report.cost(tree.scale, {"binary_small": found["binary_small"]})
+    text = cost.cost(tree.scale, {"maze": found["maze"]})
+    assert f"For the {len(runs)} runs whose cost with the authors' programs is known: " in text
+    assert f"{cost.duration(61.5 * len(runs))} here, {cost.duration(theirs)} there on two cores (" in text
+    assert "authors' programs" not in cost.cost(tree.scale, {"binary_small": found["binary_small"]})
 
 
 def test_memory_is_never_said_to_be_less_than_was_needed(tree):
     found = {"binary": tree.read("binary")}
     found["binary"].runs[0].machine["peak_memory_mb"] = 1049.0
-    assert "none needed more than 1.1 GB" in report.cost(tree.scale, found)
+    assert "none needed more than 1.1 GB" in cost.cost(tree.scale, found)
 
 
 def test_the_page_halves_the_rate_of_one_arm_where_each_has_its_own(tree):
     tree.set("maze.smoke.lr=0.002")
-    tree.set("omniglot.smoke.lr={plastic: 0.004, homogeneous: 0.004, nonplastic: 0.004, lstm: 0.001}")
+    tree.set("omniglot.smoke.lr={plastic: 0.004, homogeneous: 0.004, nonplastic: 0.004}")
     page, _ = written(tree)
     assert "<dt>with half the rate</dt><dd><code>dvc exp run -S maze.smoke.lr=0.001</code></dd>" in page
     own = "<dt>with half the rate for plastic</dt><dd><code>dvc exp run -S omniglot.smoke.lr.plastic=0.002</code></dd>"
@@ -161,19 +164,19 @@ def test_the_page_halves_the_rate_of_one_arm_where_each_has_its_own(tree):
 def test_the_overview_counts_only_tasks_with_both_networks(tree):
     found = results.read_all(tree.scale, params.read())
     assert f"in {len(found)} of {len(found)} tasks" in overview.finding(found)
-    tree.set("maze.arms=[plastic, homogeneous]")
+    tree.list_runs({"maze": (0, 1)}, ("plastic", "homogeneous"))
     alone = overview.finding({"maze": tree.read("maze")})
-    tree.set("maze.arms=[plastic, homogeneous, nonplastic]")
+    tree.list_runs({"maze": (0, 1)})
     assert alone == "No task has finished runs of both plastic and non-plastic networks"
 
 
 def test_a_failed_run_is_on_the_page(tree):
-    run_failed = tree.runs("omniglot", "lstm")[1]
+    run_failed = tree.runs("omniglot", "nonplastic")[1]
     kept = (run_failed.results / "metrics.json").read_text()
     tree.fail(run_failed)
     page, _ = written(tree)
     (run_failed.results / "metrics.json").write_text(kept)
-    assert "failed: lstm, seed 1: after episode 300 the loss (nan) is not finite" in page
+    assert "failed: nonplastic, seed 1: after episode 300 the loss (nan) is not finite" in page
     assert page.count(", failed</td>") == 1
 
 
@@ -184,13 +187,14 @@ def test_a_page_without_any_finished_agent_has_no_player(tree):
     page, _ = written(tree)
     for run, text in kept.items():
         (run.results / "metrics.json").write_text(text)
-    assert '<figure class="maze"' not in page and '<figure class="maze"' in written(tree)[0]
+    assert '<figure class="player maze"' not in page and '<figure class="player maze"' in written(tree)[0]
 
 
 def test_a_missing_run_or_figure_is_one_line_that_names_the_command(tree, capsys):
-    figure = tree.folder / "reports" / tree.scale / "figures/images_restored.svg"
+    figure = tree.folder / "reports" / tree.scale / "figures/images/images_restored.svg"
     metrics = tree.runs("maze")[0].results / "metrics.json"
-    stages = {figure: "images/dvc.yaml:figures@smoke", metrics: "maze/dvc.yaml:evaluate@smoke-plastic-0"}
+    evaluate = results.evaluate_command(tree.runs("maze")[0]).removeprefix("dvc repro stages/")
+    stages = {figure: "images/dvc.yaml:figures@smoke", metrics: evaluate}
     for path, stage in stages.items():
         kept = path.read_bytes()
         path.unlink()
@@ -204,52 +208,80 @@ def test_every_figure_knows_its_task():
     for name in registry.names():
         for figure in figures.names(name):
             with pytest.raises(results.ResultsError, match=f"dvc repro stages/{name}/dvc.yaml:figures@laptop"):
-                report.picture(report.Path("reports/laptop/figures") / f"{figure}.svg", name)
+                report.picture(report.Path("reports/laptop/figures") / name / f"{figure}.svg")
 
 
-def test_a_task_without_words_of_its_own_has_a_section(tree, monkeypatch):
-    from jinja2 import DictLoader, PackageLoader
-
-    templates = PackageLoader("diffplast")
-    names = [name for name in templates.list_templates() if name != "tasks/maze.html"]
-    folder = ROOT / "diffplast/templates"
-    loader = DictLoader({name: (folder / name).read_text() for name in names})
-    monkeypatch.setattr(report, "PackageLoader", lambda _: loader)
-    page, _ = written(tree)
+def test_a_task_without_findings_has_a_section(tree, monkeypatch):
+    load = findings.load
+    monkeypatch.setattr(findings, "load", lambda task: findings.Findings() if task == "maze" else load(task))
+    monkeypatch.setattr(report, "TASKS", tree.folder / "nowhere")
+    page, table = written(tree)
     assert "Arms: plastic, homogeneous α, non-plastic." in " ".join(page.split())
+    assert "Maze" not in table and '<figure class="player' not in page
 
 
-def test_the_readme_is_kept_in_step(tree, capsys):
+def test_what_was_not_run_is_named_and_a_task_without_runs_says_so(tree):
+    kept = {path: path.read_bytes() for path in (tree.folder / "reports").rglob("runs/*/*/*")}
+    tree.remove(tree.runs("binary", "plastic")[1])
+    for run in tree.runs("maze"):
+        tree.remove(run)
+    page, table = written(tree)
+    for path, content in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    words = " ".join(page.split())
+    assert "7 runs of this scale are" in words and "binary plastic-1, maze plastic-0, maze plastic-1," in words
+    assert page.count("No run of this task yet.") == 1 and "no finished run of plastic and non-plastic" in table
+    assert "not run yet" in table and "not there yet" not in written(tree)[0]
+
+
+def test_claims_that_do_not_count_stand_apart(tree):
+    page, _ = written(tree)
+    start, end = page.index("<h3>Controls and comparisons"), page.index('<section id="binary">')
+    apart = sum(bool(claim.apart) for name in registry.names() for claim in findings.load(name).claims)
+    parts = page[page.index('<section id="claims">') : start], page[start:end]
+    rows = [part.count('class="verdict') for part in parts]
+    total = sum(len(findings.load(name).claims) for name in registry.names())
+    assert rows == [total - apart, apart] and apart > 0
+    assert f"Of {total - apart} claims" in " ".join(page.split())
+
+
+def test_the_readme_is_kept_in_step(tree, capsys, monkeypatch):
     def renew(*options):
-        code = run_script("diffplast/report.py", "--readme", *options)
-        return code, capsys.readouterr().err
+        monkeypatch.setattr(sys, "argv", ["readme", *options])
+        return readme.main(), capsys.readouterr().err
 
     assert "README.md" in renew()[1]
-    readme = tree.folder / "README.md"
-    readme.write_text("# A\n\n<!-- claims:start -->\nold\n<!-- claims:end -->\n\nend\n")
+    file = tree.folder / "README.md"
+    file.write_text("# A\n\n<!-- claims:start -->\nold\n<!-- claims:end -->\n\nend\n")
     code, message = renew("--check")
     assert code == 1 and "dvc repro report@laptop" in message
 
+    written(tree)
     laptop = tree.folder / "reports/laptop"
     laptop.mkdir()
-    written(tree)
-    for name in ("claims.md", "cost.md"):
-        (laptop / name).write_text((tree.folder / "reports" / tree.scale / name).read_text())
+    (laptop / "claims.json").write_text((tree.folder / "reports" / tree.scale / "claims.json").read_text())
     code, message = renew("--check")
-    assert code == 1 and "out of date" in message and "old" in readme.read_text()
+    assert code == 1 and "out of date" in message and "old" in file.read_text()
     assert renew() == (0, "")
     assert renew("--check") == (0, "")
-    text = readme.read_text()
-    assert text.startswith("# A\n\n<!-- claims:start -->\n| claim |") and text.endswith("<!-- claims:end -->\n\nend\n")
-    assert "the wall times of 32 training runs add up to 32 min 48 s" in text
+    text = file.read_text()
+    head = "| | claim | paper | [laptop](reports/laptop/claims.md) | study |"
+    assert text.startswith(f"# A\n\n<!-- claims:start -->\n{head}")
+    assert text.endswith("<!-- claims:end -->\n\nend\n") and " | not run yet |" in text
+    cells = [cell.strip() for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")[1:-1]]
+    assert max(map(len, cells)) < 60
 
-    (laptop / "claims.md").write_text("| other |\n")
+    study = tree.folder / "reports/study"
+    study.mkdir()
+    (study / "claims.json").write_text((laptop / "claims.json").read_text())
     assert renew("--check")[0] == 1
-    readme.write_text("no marks")
+    assert renew() == (0, "") and "not run yet" not in file.read_text()
+    file.write_text("no marks")
     assert "expected one block" in renew()[1]
 
 
 def test_words():
-    assert [report.duration(seconds) for seconds in (7.4, 61.5, 3600 * 26 + 90)] == ["7 s", "1 min 2 s", "26 h 1 min"]
+    assert [cost.duration(seconds) for seconds in (7.4, 61.5, 3600 * 26 + 90)] == ["7 s", "1 min 2 s", "26 h 1 min"]
     nested = {"a": {"b": 1200, "c": None}, "d": [{"x": 1, "y": 2}, 3]}
     assert report.flat(nested) == [("a.b", "1,200"), ("d", "1, 2; 3")]

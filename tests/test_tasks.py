@@ -7,7 +7,7 @@ import torch
 from diffplast.core import registry, seeds
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network
-from diffplast.evaluation import evaluate
+from stages.evaluate import evaluate
 from tests.helpers import trained
 
 

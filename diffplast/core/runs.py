@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from diffplast.core import params, registry
+from diffplast.core import dataset, params, registry
 from diffplast.core.errors import UserError
 from diffplast.core.task import Task
 
@@ -38,8 +38,13 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """What evaluation leaves for figures and report: metrics.json, curve.csv, run.json, examples.npz. In git."""
+        """What evaluation leaves for figures, report and replays: metrics.json, curve.csv, run.json and more. In git."""
         return Path("reports", self.scale, "runs", self.task, self.name)
+
+    @property
+    def replayed(self) -> Path:
+        """With what code the run was last replayed, where it was: `diffplast.verify.relock` writes it. In git."""
+        return self.results / "replayed.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -72,18 +77,21 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
     checked: what `params.load(run.task)` returned. Raises ParamsError for an arm that the task does not have,
     DataError where its data set is not prepared or damaged.
     """
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
-    torch.utils.deterministic.fill_uninitialized_memory = False  # that mode fills each new tensor with NaN first
     kind = registry.load(run.task)
     block = getattr(checked, run.task)
     if run.arm not in kind.arms:
         raise params.ParamsError(f"{run.task} has no arm {run.arm!r}; it has {', '.join(kind.arms)}")
+    be_deterministic()
     data = None
     if kind.dataset is not None:
-        from diffplast import data as datasets
-
-        data = datasets.load(data_folder(kind.dataset, run.scale) / "data.npz")
+        data = dataset.load(data_folder(kind.dataset, run.scale) / "data.npz")
     return kind(block.experiment, getattr(block, run.scale), run.arm, device(checked.device), data)
+
+
+def be_deterministic() -> None:
+    """Have torch refuse, in this process, what would not give the same bits again."""
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler: 1.5 s
+    torch.utils.deterministic.fill_uninitialized_memory = False  # that mode fills each new tensor with NaN first
 
 
 @contextmanager

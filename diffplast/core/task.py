@@ -103,6 +103,11 @@ class Task(ABC, Generic[ExperimentModel]):
     """Every metric of `step`; the first one is the metric that claims are made of."""
     dataset: ClassVar[str | None] = None
     """Kind of data set needed ("images", "omniglot"), or None."""
+    further_tests: ClassVar[dict[str, int | None]] = {}
+    """Splits that a trained network is evaluated on besides "test" -> how many episodes of each; None: as many."""
+    captured: ClassVar[frozenset[str]] = frozenset()
+    """Arms whose update a GPU replays as one recorded graph: their episodes are dataclasses of tensors, always of the
+    same shape, and their step asks the GPU for nothing."""
     Experiment: ClassVar[type[Strict]]
     """The paper's structure of the task: the same at every scale."""
     Settings: ClassVar[type[Settings]] = Settings
@@ -134,7 +139,10 @@ class Task(ABC, Generic[ExperimentModel]):
 
     @abstractmethod
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Any:
-        """Draw `batch` episodes of `split` ("train" or "test"); all randomness comes from `generator`."""
+        """Draw `batch` episodes of `split`; all randomness comes from `generator`.
+
+        split: "train", "test" or one of `further_tests`.
+        """
 
     @abstractmethod
     def step(self, network: nn.Module, episodes: Any) -> Step:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from diffplast.core import seeds
+from diffplast.core.capture import CapturedUpdate
 from diffplast.core.checkpoint import Checkpoint, Saver
+from diffplast.core.exact import adam, gradient_norm
 from diffplast.core.progress import LiveCurve, Progress
 from diffplast.core.task import Settings, Task
 
@@ -48,24 +50,17 @@ def train(
     A loss or gradient that is not finite ends the run and is a result like any other: see `Trained.failure`.
     Raises Interrupted after SIGINT or SIGTERM, with the state saved where it can be.
     """
-    settings = task.settings
     state = State(task, seed)
     saver = Saver(checkpoint, state, save_every)
-    with StopSignals() as stop, Progress(label, settings.episodes, state.episode) as progress:
+    with StopSignals() as stop, Progress(label, state.total, state.episode) as progress:
         curve = LiveCurve(live, ["loss", *reversed(task.metrics)], progress.say)  # the first metric is drawn
         curve.show(state.curve)
         while not state.done:
-            size = min(settings.batch, settings.episodes - state.episode)
-            set_rate(state.optimizer, settings, state.episode)
-            try:
-                values = update(task, state, size)
-            except Diverged as error:
-                state.fail(str(error))
+            size, values = advance(task, state)
+            if state.failure is not None:
                 break
-            state.count(size, values)
             progress.update(size, **values)
-            if state.window.episodes >= settings.curve_every or state.done:
-                state.close_window()
+            if state.window.episodes == 0:
                 curve.show(state.curve)
             if stop.requested and not state.done:
                 raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {saver.save_to_resume()}")
@@ -74,25 +69,55 @@ def train(
     return Trained(state.trained_network(), state.curve, state.episode, state.seconds, state.failure)
 
 
+def advance(task: Task, state: "State") -> tuple[int, dict[str, float]]:
+    """Make the next update of a run, and close the window of its curve where that is full: what a replay repeats.
+
+    Returns how many episodes it took, and the means of the metrics and of the loss. A loss or gradient that is not
+    finite fails the state.
+    """
+    settings = task.settings
+    size = min(settings.batch, settings.episodes - state.episode)
+    set_rate(state.optimizer, settings, state.episode)
+    try:
+        values = update(task, state, size)
+    except Diverged as error:
+        state.fail(str(error))
+        return 0, {}
+    state.count(size, values)
+    if state.window.episodes >= settings.curve_every or state.done:
+        state.close_window()
+    return size, values
+
+
 def update(task: Task, state: "State", size: int) -> dict[str, float]:
     """Make one update on `size` training episodes. Returns the means of the metrics and of the loss.
 
     Raises Diverged, with the network as it was, where the loss or the gradient is not finite.
     """
-    step = task.step(state.network, task.episodes("train", state.generator, size))
+    if state.captures:
+        values = state.captured_update(task, size)
+        norm = values.pop("norm")
+        _check_finite(values["loss"], norm)
+        state.follow()
+        return values
+    step = task.step(state.network, state.draw(task, size))
     state.optimizer.zero_grad(set_to_none=True)
     step.loss.backward()
-    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
-    norm, loss = nn.utils.get_total_norm(gradients).item(), step.loss.item()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise Diverged(f"the loss ({loss:.4g}) or the gradient's norm ({norm:.4g}) is not finite")
+    norm, loss = float(gradient_norm(state.network.parameters())), step.loss.item()
+    _check_finite(loss, norm)
     clip = task.settings.clip
     if clip is not None and norm > clip:
-        for gradient in gradients:
-            gradient.mul_(clip / norm)
+        for parameter in state.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(clip / norm)
     state.optimizer.step()
     state.follow()
     return {name: mean(value) for name, value in step.metrics.items()} | {"loss": loss}
+
+
+def _check_finite(loss: float, norm: float) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise Diverged(f"the loss ({loss:.4g}) or the gradient's norm ({norm:.4g}) is not finite")
 
 
 def mean(values: Tensor) -> float:
@@ -108,7 +133,10 @@ def set_rate(optimizer: torch.optim.Optimizer, settings: Settings, episode: int)
     if settings.anneal is not None:
         rate *= min(1.0, (settings.episodes - episode) / (settings.anneal * settings.episodes))
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)  # a recorded update knows this tensor
+        else:
+            group["lr"] = rate
 
 
 def new_network(task: Task, seed: int) -> nn.Module:
@@ -142,10 +170,10 @@ class State:
         self.total = settings.episodes
         self.network = new_network(task, seed)
         self.generator = seeds.generator(seed, "training")
-        betas = 0.9, settings.adam_beta2
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=settings.lr, betas=betas, eps=settings.adam_eps, fused=True
-        )
+        self._ahead: tuple[dict, Any] | None = None
+        self.captures = task.device.type == "cuda" and task.arm in task.captured and settings.clip is None
+        self._captured: CapturedUpdate | None = None
+        self.optimizer = self._make_optimizer(task)
         self.average_decay = settings.average
         self.average = None if settings.average is None else _values(self.network)
         self.curve: list[tuple[int, str, float]] = []
@@ -154,6 +182,31 @@ class State:
         self.seconds = 0.0
         self.done = False
         self.failure: str | None = None
+
+    def _make_optimizer(self, task: Task) -> torch.optim.Optimizer:
+        settings, parameters = task.settings, self.network.parameters()
+        betas = 0.9, settings.adam_beta2
+        if not self.captures:
+            return adam(parameters, settings.lr, betas, settings.adam_eps)
+        rate = torch.tensor(settings.lr, device=task.device)
+        return torch.optim.Adam(parameters, rate, betas, settings.adam_eps, fused=True, capturable=True)
+
+    def draw(self, task: Task, size: int) -> Any:
+        """Draw the next training episodes, or return those drawn ahead."""
+        if self._ahead is not None:
+            (_, episodes), self._ahead = self._ahead, None
+            return episodes
+        return task.episodes("train", self.generator, size)
+
+    def captured_update(self, task: Task, size: int) -> dict[str, float]:
+        """Make one update on a GPU as a recorded graph, and draw the next episodes meanwhile."""
+        episodes = self.draw(task, size)
+        if self._captured is None:
+            self._captured = CapturedUpdate(task.step, self.network, self.optimizer, episodes)
+        self._captured.replay(episodes)
+        before = self.generator.bit_generator.state
+        self._ahead = before, task.episodes("train", self.generator, size)
+        return self._captured.results()
 
     def count(self, episodes: int, values: dict[str, float]) -> None:
         """Count the episodes of an update, with the means of their metrics."""
@@ -190,7 +243,7 @@ class State:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
-            "generator": self.generator.bit_generator.state,
+            "generator": self.generator.bit_generator.state if self._ahead is None else self._ahead[0],
             "curve": [list(row) for row in self.curve],
             "window": {"episodes": self.window.episodes, "sums": dict(self.window.sums)},
             "episode": self.episode,
@@ -207,6 +260,7 @@ class State:
             for kept, value in zip(self.average, saved["average"], strict=True):
                 kept.copy_(value)
         self.generator.bit_generator.state = saved["generator"]
+        self._ahead = None
         self.curve = [tuple(row) for row in saved["curve"]]
         self.window = Window(saved["window"]["episodes"], defaultdict(float, saved["window"]["sums"]))
         self.episode, self.seconds = saved["episode"], saved["seconds"]

@@ -1,8 +1,6 @@
-"""The data sets: prepared once into one .npz file each, and loaded from it by the tasks.
+"""The data sets, each prepared once into one file; what its arrays look like is in `diffplast.core.dataset`.
 
-A new data set is one module with a function `prepare_...(**options) -> (arrays, provenance)` and one line
-in `DATA_SETS`. Preparers are named by strings and imported only when used, so that a stage that merely loads
-data does not depend on how data sets are made. What the arrays of a kind look like is in `formats`.
+A new data set is one function `prepare_...(**options) -> (arrays, provenance)` and one line in `DATA_SETS`.
 """
 
 import inspect
@@ -12,10 +10,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from diffplast import UserError
-from diffplast.data.formats import DataError, digest, load, write
+from diffplast.core.dataset import DataError, digest, write
+from diffplast.core.errors import UserError
 
-__all__ = ["DATA_SETS", "DataError", "load", "options_model", "prepare", "preparer"]
+__all__ = ["DATA_SETS", "DataError", "options_model", "prepare", "preparer"]
 
 # kind -> name as in params.yaml -> its preparer.
 DATA_SETS = {
@@ -57,7 +55,7 @@ def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
 
     kind: "images" or "omniglot"; name: a key of `DATA_SETS[kind]`; options: arguments of its preparer.
     The same options give the same bytes. The provenance names sources, versions, licence, counts, the options
-    and the sha256 of the pixels (`formats.digest`).
+    and the sha256 of the pixels (`dataset.digest`).
     Raises ValueError for an unknown kind or name, UserError for options that are missing, unknown or out of range,
     DataError for a source that cannot be had or used, and where `path` cannot be written.
     """

@@ -8,13 +8,16 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
-from diffplast.data.formats import DataError
+from diffplast.core.dataset import DataError
 
-# Images hardly shrink, so an archive that grows more than this is no archive of images but one made to do harm.
+# Photographs hardly shrink, but line drawings may a thousand times. An archive that grows by more than the one and to
+# more than the other is no archive of pictures but one made to do harm.
 RATIO = 100
+UNPACKED_BYTES = 2**33
 MEMBER_BYTES = 2**28  # of one file, which is held in memory
+LEFT_OUT = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin", "lost+found")
 DAMAGE = (  # what the readers raise for an archive that they cannot make sense of
     OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, RuntimeError,
     UnicodeDecodeError, IndexError,
@@ -22,15 +25,17 @@ DAMAGE = (  # what the readers raise for an archive that they cannot make sense 
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name (with /) and content of every file; by name, but those of a tar.gz in its own order.
+    """Name (with /, however it was packed) and content of every file; by name, but those of a tar.gz in its own order.
 
-    Left out: hidden files, and what file managers leave (`__MACOSX`, `Thumbs.db`, `desktop.ini`).
+    Left out: hidden files, and what file managers leave (see `LEFT_OUT`). Links in a directory are followed.
     Damage may only show after the last file, so use nothing before the iteration has ended.
-    Raises DataError where the path is missing or cannot be read, for an archive that is damaged, and for one with
-    links, with names that lead out of it (as ../name), or that grows out of all proportion.
+    Raises DataError where the path is missing or cannot be read, for a directory with a link to nowhere or to a folder
+    that it lies in, for an archive that is damaged, and for one with links, with names that lead out of it (as
+    ../name), or that grows out of all proportion.
     """
     if not path.exists():
-        raise DataError(f"{path}: there is no such file or directory")
+        looked = "" if path.is_absolute() else f" (looked for it in {Path.cwd()})"
+        raise DataError(f"{path}: there is no such file or directory{looked}")
     if path.is_dir():
         read = _directory
     else:
@@ -42,30 +47,39 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _directory(path: Path) -> Iterator[tuple[str, bytes]]:
-    files = [Path(folder, name) for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
-    for name, file in sorted((file.relative_to(path).as_posix(), file) for file in files):
-        if _wanted(name):
-            if not file.is_file():
-                raise DataError(f"{path}: {name} is a link to nowhere or a special file. Remove it.")
-            _check_size(path, name, file.stat().st_size)
-            yield name, file.read_bytes()
+    for name, file in sorted(_files(path, "", ())):
+        if not file.is_file():
+            raise DataError(f"{path}: {name} is a link to nowhere or a special file. Remove it.")
+        _check_size(path, name, file.stat().st_size)
+        yield name, file.read_bytes()
 
 
-def _refuse(problem: OSError) -> None:
-    raise problem
+def _files(folder: Path, name: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+    """All wanted files with their names. name: of the folder, with / at the end; above: where those above it lie."""
+    here = folder.resolve()
+    if here in above:
+        raise DataError(f"{folder}: a link to a folder that it lies in. Remove it.")
+    for entry in folder.iterdir():
+        # Names are bytes; as UTF-8 they are the same in every locale, and can always be printed.
+        entry_name = name + _plain(os.fsencode(entry.name).decode("utf-8", "replace"))
+        if _wanted(entry_name):
+            if entry.is_dir():
+                yield from _files(entry, f"{entry_name}/", (*above, here))
+            else:
+                yield entry_name, entry
 
 
 def _zip(path: Path) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
         if sum(info.file_size for info in infos) > _limit(path):
             raise _out_of_proportion(path)
         for info in infos:
             _check_name(path, info.filename, is_link=stat.S_ISLNK(info.external_attr >> 16))
             _check_size(path, info.filename, info.file_size)
-        for info in sorted(infos, key=lambda info: info.filename):
-            if _wanted(info.filename):
-                yield info.filename, archive.read(info)  # never more than file_size bytes
+        for name, info in sorted(((_plain(info.filename), info) for info in infos), key=lambda pair: pair[0]):
+            if _wanted(name):
+                yield name, archive.read(info)  # never more than file_size bytes
 
 
 def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -74,9 +88,10 @@ def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(fileobj=content, mode="r|") as archive:
             for info in archive:
                 _check_name(path, info.name, is_link=not (info.isfile() or info.isdir()))
-                if info.isfile() and _wanted(info.name):
-                    _check_size(path, info.name, info.size)
-                    yield info.name, archive.extractfile(info).read()
+                name = _plain(info.name)
+                if info.isfile() and _wanted(name):
+                    _check_size(path, name, info.size)
+                    yield name, archive.extractfile(info).read()
         while content.read(2**20):  # the checksum of the whole comes at the very end
             pass
 
@@ -97,13 +112,13 @@ class _Bounded:
 
 
 def _limit(path: Path) -> int:
-    return RATIO * path.stat().st_size
+    return max(RATIO * path.stat().st_size, UNPACKED_BYTES)
 
 
 def _out_of_proportion(path: Path) -> DataError:
     return DataError(
-        f"{path}: unpacked, it would be more than {RATIO} times its size, as images hardly ever are. Get it anew from "
-        "a source that you trust; images of your own can be given as a directory."
+        f"{path}: unpacked, it would be more than {UNPACKED_BYTES:,} bytes and more than {RATIO} times its size, as "
+        "pictures hardly ever are. If you trust it, unpack it and give the directory."
     )
 
 
@@ -120,7 +135,11 @@ def _check_size(path: Path, name: str, size: int) -> None:
         raise DataError(f"{path}: {name} has {size:,} bytes, more than the {MEMBER_BYTES:,} that one image may have")
 
 
+def _plain(name: str) -> str:
+    """A name with / between its parts, and without a leading ./"""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+
+
 def _wanted(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(name).name.lower() not in ("thumbs.db", "desktop.ini")
+    parts = name.lower().split("/")
+    return not any(part.startswith(".") or part in LEFT_OUT for part in parts)

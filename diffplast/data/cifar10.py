@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
+from diffplast.core.dataset import IMAGE_SIDE, DataError, encode, normalise
 from diffplast.data.archives import members
 from diffplast.data.fetch import Mirror, Place, fetch, with_mirror
-from diffplast.data.formats import IMAGE_SIDE, DataError, encode, normalise
 
 PLACES = (
     Place(

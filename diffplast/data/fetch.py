@@ -19,7 +19,7 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
-from diffplast.data.formats import DataError
+from diffplast.core.dataset import DataError
 
 FOLDER = Path("downloads")
 ATTEMPTS = 4  # of one address, while what goes wrong may pass
@@ -81,8 +81,10 @@ def fetch(places: Sequence[Place], key: str) -> tuple[Path, Place]:
         try:
             if place.is_remote:
                 return _download(place), place
-            missing = not _local(place).is_file()
-            raise _PlaceError("there is no such file" if missing else f"its checksum is not {place.checksum}")
+            if not _local(place).is_file():
+                looked = "" if _local(place).is_absolute() else f" (looked for it in {Path.cwd()})"
+                raise _PlaceError(f"there is no such file{looked}")
+            raise _PlaceError(f"its checksum is not {place.checksum}")
         except (_PlaceError, requests.RequestException) as problem:
             problems.append(f"{place.address}: {_explain(problem)}")
             if place != places[-1]:
@@ -167,10 +169,19 @@ def _with_retries(address: str, whole: str, _, partial: Path) -> None:
 
 
 def _continue(address: str, partial: Path) -> None:
-    """Fetch what is not yet in `partial`. Raises requests.RequestException where the answer is not whole."""
+    """Fetch what is not yet in `partial`. Raises requests.RequestException where the answer is not whole.
+
+    Raises _PlaceError where this machine's own settings keep it from asking.
+    """
     done = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-    with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+    try:
+        response = requests.get(address, headers=headers, stream=True, timeout=TIMEOUT_S)
+    except requests.RequestException:
+        raise
+    except OSError as problem:  # certificates that the environment names (REQUESTS_CA_BUNDLE) and that are not there
+        raise _PlaceError(str(problem)) from None
+    with response:
         if done and response.status_code == requests.codes.requested_range_not_satisfiable:
             return  # nothing is left to fetch; the checksum tells whether that is true
         response.raise_for_status()

@@ -21,9 +21,9 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from diffplast import UserError
-from diffplast.data.formats import DRAWING_SIDE
-from diffplast.data.splits import hold_out
+from diffplast.core.dataset import DRAWING_SIDE
+from diffplast.core.errors import UserError
+from diffplast.data.splits import split_classes
 
 FACES = [
     f"DejaVu{family}{style}.ttf"
@@ -143,10 +143,11 @@ def prepare_glyphs(
     size_max_px: float,
     shift_px: float,
     test_classes: int,
+    final_classes: int,
     split_seed: Annotated[int, Field(ge=0)],
     seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
-    """Draw the characters. Returns the arrays of an "omniglot" file (see `formats`) and the provenance.
+    """Draw the characters. Returns the arrays of an "omniglot" file (see `dataset`) and the provenance.
 
     characters: those to choose from, in order of preference among look-alikes; None for all `candidates`.
     min_faces: characters that fewer faces have are left out.
@@ -157,8 +158,9 @@ def prepare_glyphs(
         stretch: width against height changed by up to ± so much, in logarithm,
         size_min_px, size_max_px: then scaled, so that its longer side has so many of the 31 pixels,
         shift_px: and moved off the centre by up to ± so many pixels each way, as far as the box allows.
-    test_classes: classes held out, drawn with split_seed. seed: of the drawings.
-    Raises UserError when a size does not fit the box or fewer than test_classes + 1 classes remain.
+    test_classes, final_classes: classes held out for tests and for the final number, drawn with split_seed.
+    seed: of the drawings.
+    Raises UserError when a size does not fit the box or no class remains for training.
     """
     if not 0 < size_min_px <= size_max_px <= DRAWING_SIDE:
         raise UserError(f"sizes {size_min_px} .. {size_max_px} px do not fit {DRAWING_SIDE} px")
@@ -166,8 +168,7 @@ def prepare_glyphs(
     if characters is not None:
         available = [character for character in dict.fromkeys(characters) if character in set(available)]
     classes = list(merge_alike(available, alike))
-    if not 0 < test_classes < len(classes):
-        raise UserError(f"test_classes is {test_classes}, but there are {len(classes)} classes in all")
+    parts = split_classes(len(classes), test_classes, final_classes, split_seed)
 
     images = np.empty((len(classes), drawings, DRAWING_SIDE, DRAWING_SIDE), dtype=np.uint8)
     for i, character in enumerate(tqdm(classes, desc="drawings", unit="character", mininterval=1)):
@@ -187,13 +188,8 @@ def prepare_glyphs(
             shift = np.clip(rng.uniform(-shift_px, shift_px, size=2), -space, space)
             images[i, j] = _render((vertices - low) * scale + space + shift, codes)
 
-    train, test = hold_out(len(classes), test_classes, split_seed)
-    arrays = {
-        "drawings": images,
-        "names": np.array([f"{unicodedata.name(c)} (U+{ord(c):04X})" for c in classes]),
-        "train_classes": train,
-        "test_classes": test,
-    }
+    names = np.array([f"{unicodedata.name(c)} (U+{ord(c):04X})" for c in classes])
+    arrays = {"drawings": images, "names": names, **parts}
     provenance = {
         "description": "characters of the fonts that matplotlib installs, look-alikes merged",
         "packages": {"matplotlib": version("matplotlib")},
@@ -202,8 +198,7 @@ def prepare_glyphs(
             "candidates": len(available),
             "classes": len(classes),
             "drawings": drawings,
-            "train_classes": len(classes) - test_classes,
-            "test_classes": test_classes,
+            **{part: len(indices) for part, indices in parts.items()},
         },
         "licence": "DejaVu fonts: Bitstream Vera licence, changes in the public domain",
     }

@@ -15,8 +15,8 @@ from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
-from diffplast import UserError
-from diffplast.data.formats import IMAGE_SIDE, encode, normalise
+from diffplast.core.dataset import IMAGE_SIDE, encode, normalise
+from diffplast.core.errors import UserError
 
 # The installed photographs of things and scenes, none of those that scikit-image would download.
 # Left out: drawings, masks and text; microscopy and the eye; the Hubble field (points); surfaces of one texture
@@ -55,7 +55,7 @@ def prepare_natural_patches(
     min_contrast: float,
     seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
-    """Cut the patches. Returns the arrays of an "images" file (see `formats`) and the provenance.
+    """Cut the patches. Returns the arrays of an "images" file (see `dataset`) and the provenance.
 
     train_patches, test_patches: how many, shared equally between the photographs of that part.
     test_photographs: keys of `PHOTOGRAPHS`; the others are for training.

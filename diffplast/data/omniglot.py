@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
+from diffplast.core.dataset import DataError
 from diffplast.data.archives import members
 from diffplast.data.fetch import Mirror, Place, fetch, with_mirror
-from diffplast.data.formats import DataError
 from diffplast.data.pictures import UnusableError, read_drawing, refuse_unusable, shrink_drawing
-from diffplast.data.splits import hold_out
+from diffplast.data.splits import split_classes
 
 SIDE = 105  # of an original drawing, in pixels
 
@@ -48,14 +48,20 @@ PARTS = {  # checksums as published with torchvision
 
 
 def prepare_omniglot(
-    *, background: Mirror, evaluation: Mirror, test_classes: int, split_seed: Annotated[int, Field(ge=0)]
+    *,
+    background: Mirror,
+    evaluation: Mirror,
+    test_classes: int,
+    final_classes: int,
+    split_seed: Annotated[int, Field(ge=0)],
 ) -> tuple[dict, dict]:
     """Fetch both archives and check their drawings. Returns the arrays of an "omniglot" file and the provenance.
 
     background, evaluation: other places of the two archives.
-    test_classes: characters held out, drawn with split_seed from all of them, as the paper does.
-    Raises DataError for an archive that cannot be had or does not hold Omniglot's drawings, UserError for a number
-    of test_classes that cannot be held out.
+    test_classes, final_classes: characters held out for tests and for the final number, drawn with split_seed from all
+        of them; the paper holds out one such set.
+    Raises DataError for an archive that cannot be had or does not hold Omniglot's drawings, UserError where no
+    characters would be left for training.
     """
     drawings, names, archives = [], [], {}
     for name, mirror in (("background", background), ("evaluation", evaluation)):
@@ -65,13 +71,8 @@ def prepare_omniglot(
         drawings.append(small)
         names += characters
         archives[name] = {"source": place.address, "checksum": place.checksum, "sha256_drawings": part.digest}
-    train, test = hold_out(len(names), test_classes, split_seed)
-    arrays = {
-        "drawings": np.concatenate(drawings),
-        "names": np.array(names),
-        "train_classes": train,
-        "test_classes": test,
-    }
+    parts = split_classes(len(names), test_classes, final_classes, split_seed)
+    arrays = {"drawings": np.concatenate(drawings), "names": np.array(names), **parts}
     provenance = {
         "description": "the characters of Omniglot, drawn by hand",
         "archives": archives,
@@ -80,8 +81,7 @@ def prepare_omniglot(
             "alphabets": len({name.split("/")[0] for name in names}),
             "classes": len(names),
             "drawings": DRAWINGS,
-            "train_classes": len(train),
-            "test_classes": len(test),
+            **{part: len(indices) for part, indices in parts.items()},
         },
         "licence": "MIT, B. Lake, github.com/brendenlake/omniglot",
     }
@@ -97,7 +97,7 @@ def _read(path: Path, part: Part) -> tuple[np.ndarray, list[str]]:
     for name, content in tqdm(sorted(members(path)), desc=path.name, unit="drawing", mininterval=1):
         try:
             drawing = read_drawing(content)
-            small.append(shrink_drawing(drawing, "dark"))
+            small.append(shrink_drawing(drawing))
         except UnusableError as problem:
             problems.append(f"{name}: {problem}")
             continue

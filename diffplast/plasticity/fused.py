@@ -1,19 +1,25 @@
 """Recorded episodes of the plastic recurrence over the compiled loops of kernels.py. CPU, float32 and float64."""
 
 import math
+import operator
 import threading
+from functools import reduce
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from . import kernels
-from .function import resized
-from .threads import run_team
-from .vectors import LANES
+from . import backward, forward
+from .autograd import resized
+from .simd import LANES
+from .threads import Team, run_team
 
-# Updates between two checkpoints of the trace in the backward pass, and how many numbers the checkpoints may hold.
-SEGMENT, CHECKPOINT_NUMBERS = 6, 2**25
+# Least and largest number of updates between two checkpoints of the trace, and how many numbers all may hold.
+NEAR, FAR, CHECKPOINT_NUMBERS = 6, 16, 2**25
+
+# Neurons below which updates of the trace are undone: from there on memory decides, and an undone trace is one more
+# matrix to write.
+UNDO_BELOW = 512
 
 # Numbers of the trace to update for which it pays to wake other threads, which takes some 40 microseconds.
 WORTH_A_TEAM = 2**20
@@ -42,7 +48,7 @@ def _teams(batch, n, steps):
     """
     threads = torch.get_num_threads() if steps * batch * n * n >= WORTH_A_TEAM else 1
     teams = min(batch, threads) if n < ONE_TEAM else 1
-    return teams, max(1, min(threads // teams, n // 96))
+    return teams, max(1, min(threads // teams, forward.strips(n)))
 
 
 def _padded(tensor, dimensions, width):
@@ -62,26 +68,29 @@ class FusedRecording:
         self.width = width = -(-self.n // LANES) * LANES
         self._states = weight.new_zeros(capacity + 1, batch, width)
         self._states[0, :, : self.n] = x.detach()
-        self.weight, self.alpha = _padded(weight, 2, width), _padded(alpha, 2, width)
+        self.shared_alpha = alpha.ndim == 0
+        self.weight, self.alpha = _padded(weight, 2, width), _padded(alpha.expand_as(weight), 2, width)
         self.eta, self.eta_dtype, self.oja = float(eta.detach()), eta.dtype, rule == "oja"
         if trace is None:
             self.initial_trace, self._trace = weight.new_empty(0, width, width), weight.new_zeros(batch, width, width)
         else:
             self.initial_trace = _padded(trace, 2, width)
             self._trace = self.initial_trace.clone()
-        self.clamped = None if clamped is None else clamped.contiguous()
-        # What the loops see of it: an empty array stands for none.
-        self._clamped = weight.new_empty(0, 0, 0, dtype=torch.bool) if clamped is None else self.clamped
-        self._room(capacity)
+        self.clamped = clamped is not None
+        # What the loops see of it: an empty array stands for none. Neurons of the padding are clamped.
+        self._clamped = weight.new_empty(0, 0, 0, dtype=torch.uint8)
+        if clamped is not None:
+            self._clamped = pad(clamped.to(torch.uint8), (0, width - self.n), value=1).contiguous()
+        self._sums = weight.new_empty(batch, width)
+        self._allocate(capacity)
 
-    def _room(self, capacity):
+    def _allocate(self, capacity):
         batch = self._states.shape[1]
-        self.product = torch.ones(capacity, batch, dtype=torch.uint8)
-        self.count = torch.ones(capacity, batch, dtype=torch.int64)
-        self._loops_see = _arrays(
-            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
-            self._trace,
-        )  # fmt: skip
+        self._has_free = torch.ones(capacity, batch, dtype=torch.uint8)
+        self._repeats = torch.ones(capacity, batch, dtype=torch.int64)
+        self._steps = forward.Steps(*_arrays(self._has_free, self._repeats))
+        tensors = self._states, self._clamped, self._trace, self._sums, self.weight, self.alpha
+        self.episodes = forward.Episodes(*_arrays(*tensors), self.eta, self.oja)
 
     @property
     def states(self):
@@ -96,100 +105,98 @@ class FusedRecording:
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
         self._states = resized(self._states, capacity + 1)
-        self._room(capacity)
+        self._allocate(capacity)
 
     def step(self, t, inputs):
         """Step t, of free neurons: inputs (B, N) -> x (B, N)."""
-        states = self._loops_see[0]
+        states = self.episodes.states
         states[t + 1, :, : self.n] = inputs.numpy()
         self.run(t, t + 1)
         return torch.from_numpy(states[t + 1, :, : self.n].copy())
 
     def run(self, start, stop, finish=False):
         """Steps start..stop, whose inputs lie in `states`. The trace lacks the last one's update unless `finish`."""
-        states, clamped, product, count, weight, alpha, trace = self._loops_see
-        if start == 0 and self.clamped is not None:
-            kernels.find_events(states, clamped, not self.oja, product, count)
-        teams, size = _teams(states.shape[1], self.width, stop - start + finish)
+        episodes = self.episodes
+        if start == 0 and self.clamped:
+            forward.merge_equal_steps(episodes.states, episodes.clamped, not self.oja, self._steps)
+        teams, size = _teams(episodes.states.shape[1], self.width, stop - start + finish)
         counters = np.zeros((teams, 1), np.int64)
-        partial = np.empty((teams, size, self.width), states.dtype)
 
         def member(rank):
             team, rank = divmod(rank, size)
-            kernels.forward(
-                team, teams, size, rank, counters[team], start, stop, finish, states, clamped,
-                product, count, weight, alpha, self.eta, self.oja, trace, partial[team],
-            )  # fmt: skip
+            team = Team(team, teams, size, rank, counters[team])
+            forward.forward(episodes, self._steps, start, stop, finish, team)
 
         run_team(teams * size, member)
 
     def gradients(self, grad_outputs, grad_x, grad_trace, trace_wanted):
         """Gradients by inputs (T, B, N), weight, alpha, eta, initial x and trace, from those by the results."""
         length, batch, width = self._states.shape
-        n = self.n
+        n, states = self.n, self._states
         teams, size = _teams(batch, width, length)
-        updates = int(torch.count_nonzero(self.count, 0).max())
-        most = max(SEGMENT, updates * width * width // CHECKPOINT_NUMBERS)
-        segments = 2 + updates // (most - kernels.MAX_PENDING + 1)
-        grad_states = self._states.new_zeros(length, batch, width)
+        updates = int(self._repeats.count_nonzero(0).max())
+        near = max(NEAR, updates * width * width // CHECKPOINT_NUMBERS)
+        checkpoints, strips = 2 + updates // near, forward.strips(width)
+        outputs = states.new_zeros(length, batch, width)
         if grad_outputs is not None:
-            grad_states[1:, :, :n] = grad_outputs
+            outputs[1:, :, :n] = grad_outputs
         if grad_x is not None:
-            grad_states[-1, :, :n] += grad_x
+            outputs[-1, :, :n] += grad_x
         final_given = grad_trace is not None
         if final_given:
             grad_trace = _padded(grad_trace, 2, width)
             grad_trace = grad_trace.clone() if n == width else grad_trace
         elif trace_wanted:
-            grad_trace = self._states.new_empty(batch, width, width)
+            grad_trace = states.new_empty(batch, width, width)
+        deltas = outputs[1:] if not self.clamped else _reused("deltas", states, length - 1, batch, width)
+        weight, alpha = states.new_empty(2, width, width)
+        eta = torch.empty(batch, strips, dtype=torch.float64)
+        trace = self.initial_trace.numpy()
 
-        def scratch(name, *shape):
-            return _reused(name, self._states, *shape)
+        def team_of(number):
+            """What a team of threads works with."""
 
-        grad_traces = scratch("grad_trace", teams, 1, width, width) if grad_trace is None else [grad_trace] * teams
-        checkpoints = scratch("checkpoints", teams, segments, width, width)
-        row_sums = scratch("row_sums", teams, kernels.MAX_PENDING + 1, width)
-        column_sums = scratch("column_sums", teams, size, kernels.MAX_PENDING, 2, width)
-        deltas = grad_states[1:] if self.clamped is None else scratch("deltas", length - 1, batch, width)
-        grad_alpha = grad_states.new_empty(width, width)
-        grad_eta = torch.zeros(batch, dtype=torch.float64)
-        counters = np.zeros((teams, 1), np.int64)
-        states, clamped, product, count, weight, alpha, trace = _arrays(
-            self._states, self._clamped.view(torch.uint8), self.product, self.count, self.weight, self.alpha,
-            self.initial_trace,
-        )  # fmt: skip
-        shared = _arrays(deltas, grad_eta)
-        work = [
-            _arrays(grad_states, grad_traces[team]) + shared
-            + _arrays(checkpoints[team], row_sums[team], column_sums[team])
-            for team in range(teams)
-        ]  # fmt: skip
+            def scratch(name, *shape):
+                return _reused(name, states, teams, *shape)[number]
 
-        def member(rank):
-            team, rank = divmod(rank, size)
-            kernels.backward(
-                team, teams, size, rank, counters[team], states, clamped, product, count, weight, alpha,
-                self.eta, self.oja, trace, final_given, most, *work[team],
-            )  # fmt: skip
-
-        def alpha_member(rank):
-            kernels.alpha_gradient(
-                rank, teams * size, states, product, count, self.eta, self.oja, trace, shared[0], grad_alpha.numpy()
+            memory = _arrays(
+                scratch("trace", width, width),
+                scratch("checkpoints", checkpoints, width, width),
+                scratch("by_rows", 2, strips, forward.MAX_PENDING + 1, width),
+                scratch("by_columns", forward.MAX_PENDING, 2, width),
+                scratch("inverse", width),
+            )
+            given = scratch("grad_trace", 1, width, width) if grad_trace is None else grad_trace
+            outputs_, given, deltas_, eta_ = _arrays(outputs, given, deltas, eta)
+            return (
+                backward.Gradients(outputs_, given, final_given, deltas_, eta_),
+                backward.Scratch(*memory, width < UNDO_BELOW, near, max(FAR, near)),
+                np.zeros(1, np.int64),
             )
 
+        parts = [team_of(number) for number in range(teams)]
+
+        def member(rank):
+            number, rank = divmod(rank, size)
+            gradients, scratch, counter = parts[number]
+            team = Team(number, teams, size, rank, counter)
+            backward.backward(self.episodes, self._steps, trace, gradients, scratch, team)
+
+        def matrix_member(rank):
+            team = Team(0, 1, teams * size, rank, parts[0][2])
+            shared = _arrays(deltas, weight, alpha)
+            backward.matrix_gradients(self.episodes, self._steps, trace, *shared, team)
+
         run_team(teams * size, member)
-        run_team(teams * size, alpha_member)
-        if self.clamped is None:
-            grad_weight = self.states[:-1].flatten(0, 1).T @ deltas[..., :n].flatten(0, 1)
-        else:
-            chosen = self.product.bool()
-            grad_weight = self.states[:-1][chosen].T @ deltas[chosen][:, :n]
-        grad_states = grad_states[..., :n]
+        run_team(teams * size, matrix_member)
+        outputs = outputs[..., :n]
         return (
-            grad_states[1:],
-            grad_weight,
-            grad_alpha[:n, :n].contiguous(),
-            grad_eta.sum().to(self.eta_dtype),
-            grad_states[0],
+            outputs[1:],
+            weight[:n, :n].contiguous(),
+            torch.tensor(backward.sum_of_matrix(alpha.numpy()), dtype=alpha.dtype)
+            if self.shared_alpha
+            else alpha[:n, :n].contiguous(),
+            torch.tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),
+            outputs[0],
             grad_trace[:, :n, :n] if trace_wanted else None,
         )

@@ -1,18 +1,35 @@
 """The public functions: they check what they are given and choose an implementation."""
 
-import torch
+from typing import Literal, get_args
 
+import torch
+from torch import Tensor
+
+from .autograd import attach, replay
 from .dense import DenseRecording
-from .function import attach, replay
+from .forward import Episodes
 from .fused import FusedRecording
 from .lowrank import LowRank, lowrank
 from .naive import naive, naive_step
 
-RULES = ("hebb", "oja")
-BACKENDS = ("auto", "naive", "fused", "lowrank")
+Rule = Literal["hebb", "oja"]
+Backend = Literal["auto", "naive", "fused", "lowrank"]
+State = tuple[Tensor, Tensor | None]
+"""x (B, N) and trace (B, N, N); the trace is None where nothing is plastic."""
+
+RULES, BACKENDS = get_args(Rule), get_args(Backend)
 
 
-def plastic_rnn(inputs, weight, alpha, eta, clamped=None, rule="hebb", state=None, backend="auto"):
+def plastic_rnn(
+    inputs: Tensor,
+    weight: Tensor,
+    alpha: Tensor | None,
+    eta: Tensor | None,
+    clamped: Tensor | None = None,
+    rule: Rule = "hebb",
+    state: State | None = None,
+    backend: Backend = "auto",
+) -> tuple[Tensor, State]:
     """Run the plastic recurrence over an episode.
 
     x(t) = tanh(x(t-1) (W + alpha * H(t)) + inputs(t)); a clamped neuron's x(t) is its input instead. Then the trace:
@@ -30,7 +47,8 @@ def plastic_rnn(inputs, weight, alpha, eta, clamped=None, rule="hebb", state=Non
         backend: "naive", the loop with autograd; "fused", compiled, CPU; "lowrank", matrix products only; or "auto".
 
     Returns:
-        outputs (T, B, N) and the state (x, trace) after the last step, differentiable once by every tensor given.
+        outputs (T, B, N) and the state (x, trace) after the last step, differentiable by every tensor given. A second
+        derivative (`create_graph=True`) runs the episode again in the naive form.
 
     Raises:
         ValueError: an argument has a wrong shape, dtype, device or value, or the backend cannot serve it.
@@ -48,11 +66,10 @@ def plastic_rnn(inputs, weight, alpha, eta, clamped=None, rule="hebb", state=Non
         return naive(inputs, weight, alpha, eta, clamped, rule, (x, _given(trace, weight, alpha, len(x))))
     if backend == "lowrank":
         return lowrank(inputs, weight, _full(alpha, weight), eta, clamped, rule, (x, trace))
-    alpha = _full(alpha, weight)
     recording = _recording(len(inputs), weight, alpha, eta, rule, x, trace, clamped)
     recording.states[1:] = inputs.detach()
     recording.run(0, len(inputs), finish=True)
-    return attach(recording, inputs, weight, alpha, eta, x, trace)
+    return attach(recording, clamped, rule, (inputs, weight, alpha, eta, x, trace))
 
 
 class PlasticRollout:
@@ -69,7 +86,16 @@ class PlasticRollout:
         ValueError: as `plastic_rnn` does.
     """
 
-    def __init__(self, weight, alpha, eta, batch, rule="hebb", state=None, backend="auto"):
+    def __init__(
+        self,
+        weight: Tensor,
+        alpha: Tensor | None,
+        eta: Tensor | None,
+        batch: int,
+        rule: Rule = "hebb",
+        state: State | None = None,
+        backend: Backend = "auto",
+    ):
         _check_parameters(weight, alpha, eta, rule, backend)
         x, trace = _checked_state(state, weight, alpha, batch)
         backend = _choose(backend, weight, alpha)
@@ -78,9 +104,9 @@ class PlasticRollout:
             trace = _given(trace, weight, alpha, batch)
             self._episode = _Graph(backend, weight, alpha, eta, rule, x, trace)
         else:
-            self._episode = _Recorded(weight, _full(alpha, weight), eta, rule, x, trace)
+            self._episode = _Recorded(weight, alpha, eta, rule, x, trace)
 
-    def step(self, inputs):
+    def step(self, inputs: Tensor) -> Tensor:
         """Advance by one step: inputs (B, N) -> x (B, N), without gradient.
 
         Raises:
@@ -92,8 +118,24 @@ class PlasticRollout:
         self._steps += 1
         return self._episode.step(inputs.detach())
 
-    def outputs(self, inputs):
-        """The recorded episode: inputs (T, B, N) -> (outputs (T, B, N), (x (B, N), trace (B, N, N))).
+    def compiled(self, steps: int) -> Episodes | None:
+        """Have a compiled loop make `steps` steps in place of calls of `step`, and then call `outputs`.
+
+        Returns the `forward.Episodes` of this roll-out, with room for the steps after those already made; or None
+        where the backend has no compiled loops, so that `step` must be called. The loop writes the input of step t of
+        episode b to `states[t + 1, b, :N]` and calls `forward.forward_step(episodes, b, t)`, for every b and every t
+        from the first of these steps on; the activity is then in its place.
+
+        Raises:
+            RuntimeError: `outputs` was called before.
+        """
+        self._open()
+        episodes = self._episode.compiled(steps)
+        self._steps += 0 if episodes is None else steps
+        return episodes
+
+    def outputs(self, inputs: Tensor) -> tuple[Tensor, State]:
+        """Return the recorded episode: inputs (T, B, N) -> (outputs (T, B, N), (x (B, N), trace (B, N, N))).
 
         `inputs` are the values given to `step`, as one differentiable tensor, equal to them up to rounding. The
         results are differentiable by it and by the weight, alpha, eta and state given at the start.
@@ -118,7 +160,7 @@ class _Recorded:
     """A roll-out of an implementation that records its states."""
 
     def __init__(self, weight, alpha, eta, rule, x, trace):
-        self._tensors = weight, alpha, eta, x, trace
+        self._tensors, self._rule = (weight, alpha, eta, x, trace), rule
         self._capacity, self._steps = 64, 0
         self._recording = _recording(self._capacity, weight, alpha, eta, rule, x, trace)
 
@@ -129,10 +171,19 @@ class _Recorded:
         self._steps += 1
         return self._recording.step(self._steps - 1, inputs)
 
+    def compiled(self, steps):
+        if not isinstance(self._recording, FusedRecording):
+            return None
+        self._steps += steps
+        if self._steps > self._capacity:
+            self._capacity = self._steps
+            self._recording.resize(self._capacity)
+        return self._recording.episodes
+
     def outputs(self, inputs):
         self._recording.resize(self._steps)
         self._recording.run(self._steps, self._steps, finish=True)
-        return attach(self._recording, inputs, *self._tensors)
+        return attach(self._recording, None, self._rule, (inputs, *self._tensors))
 
 
 class _Graph:
@@ -159,10 +210,14 @@ class _Graph:
         self._outputs.append(self._state[0])
         return self._state[0].detach()
 
+    def compiled(self, steps):
+        return None
+
     def outputs(self, inputs):
         with torch.enable_grad():
             x, trace = self._state if self._lowrank is None else (self._lowrank.x, self._lowrank.trace)
-        return replay(self._inputs, self._leaves, self._outputs, x, trace, inputs, self._tensors)
+        record = self._inputs, self._leaves, (self._outputs, x, trace)
+        return replay(record, self._rule, (inputs, *self._tensors))
 
 
 def _expect(name, tensor, shape, like, dtype=None):

@@ -6,7 +6,7 @@ are prepared on another; without it, the first network in training waits for it.
 
 import torch
 
-from diffplast.plasticity import plastic_rnn
+from . import plastic_rnn
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Learning curves of all arms of a task on one axis, and the same as a table for `dvc plots`."""
+"""Learning curves of a task on one axis, every seed drawn, the paper's behind ours; and as tables."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -7,85 +9,185 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from diffplast.report import numbers, published
+from diffplast.report import findings, numbers, style
+from diffplast.report.paper import PaperCurve
 from diffplast.report.results import TaskResults
 
-from . import style
+POINTS = 100
+"""Points of a curve that is drawn: each the mean of the windows of training between two of them."""
 
-LOG_EPISODES = {"binary_small"}
-"""Tasks whose arms differ by orders of magnitude in the length of their training."""
-LEVELS = {"binary": published.SOLVED_ERROR, "binary_small": published.SOLVED_ERROR}
-"""Values of the metric that are marked by a line across: where the paper counts a task as solved."""
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of a task's training: a metric, how it is called, and the paper's curve of an arm.
+
+    percent: whether it is a share. from_zero: whether the axis begins at 0. log: a logarithmic axis of episodes.
+    unseen: whether held-out episodes are marked. level: a value marked across. seeds: whether every seed is drawn.
+    """
+
+    metric: str
+    label: str
+    paper: dict[str, PaperCurve] = field(default_factory=dict)
+    percent: bool = False
+    from_zero: bool = True
+    log: bool = False
+    unseen: bool = False
+    level: float | None = None
+    seeds: bool = True
+
+
+def usual(results: TaskResults) -> Drawing:
+    """Return how a task's primary metric is drawn."""
+    shown, measure = findings.load(results.name), results.measure
+    return Drawing(
+        metric=results.metric, label=measure.label, paper=shown.curves, percent=measure.percent,
+        from_zero=not measure.higher_is_better, log=shown.log_episodes, unseen=True, level=shown.level,
+    )
+
+
+def condensed(curves: pd.DataFrame, log: bool = False, points: int = POINTS) -> pd.DataFrame:
+    """Return curves with at most `points` rows, equally far apart on the axis: means, each at its last episode."""
+    if len(curves) <= points:
+        return curves
+    episodes = curves.index.to_numpy(dtype=float)
+    place = np.log(episodes / episodes[0]) / np.log(episodes[-1] / episodes[0]) if log else episodes / episodes[-1]
+    groups = curves.groupby(np.maximum(np.ceil((place * points).round(6)), 1))
+    return groups.mean().set_axis(pd.Index(groups.apply(lambda rows: rows.index[-1]), name="episode"))
 
 
 def finding(results: TaskResults) -> str:
-    """What came out on held-out episodes, in one line: the median of every arm."""
+    """Say what came out on held-out episodes, in one line: the median of every arm."""
     parts = []
     for arm in results.arms:
         values = results.values(arm)
         label = results.label(arm)
-        parts.append(f"{numbers.show(results.metric, np.median(values))} {label}" if len(values) else f"{label} failed")
-    text = f"{results.measure.label} on unseen episodes: {', '.join(parts)}"
+        if len(values):
+            parts.append(f"{numbers.show(results.measure, np.median(values))} {label}")
+        else:
+            parts.append(f"{label} {'failed' if results.failed(arm) else 'not run yet'}")
+    text = f"{results.measure.label} on unseen episodes: {', '.join(parts)}" if parts else "no run yet"
     return text[0].upper() + text[1:]
 
 
-def draw_curves(axes: Axes, results: TaskResults) -> list[Line2D]:
-    """Draw the curves of all arms with their spread, and a mark for each arm on held-out episodes.
+def label(results: TaskResults, arm: str) -> str:
+    """Return an arm's label with how many of its runs failed or are missing, if any."""
+    failed, missing = len(results.failed(arm)), sum(run.arm == arm for run in results.missing)
+    listed = failed + missing + len(results.finished(arm))
+    notes = [f"{count}/{listed} {what}" for count, what in ((failed, "failed"), (missing, "not run yet")) if count]
+    return results.label(arm) + (f" ({', '.join(notes)})" if notes else "")
 
-    Returns the lines for a legend. Arms with fewer than three seeds show each seed as a thin line; a
-    run that broke off is a thin line that ends in a cross.
+
+def draw_curves(
+    axes: Axes, results: TaskResults, drawing: Drawing | None = None, arms: list[str] | None = None
+) -> list[Line2D]:
+    """Draw the curves of all arms, or of some, and what the paper has behind them; returns the lines for a legend.
+
+    Every seed is a thin line, their median a thick one; a run that broke off ends in a cross. A mark for each run
+    beside the curves: its value on held-out episodes. The paper's curves are grey and end where ours do.
     """
+    drawing = drawing or usual(results)
+    arms = results.arms if arms is None else arms
     lines = []
-    log_episodes = results.name in LOG_EPISODES
-    longest = max((results.curves(arm).index.max() for arm in results.arms if results.finished(arm)), default=1)
-    for arm in results.arms:
+    tables = {arm: condensed(results.curves(arm, drawing.metric), drawing.log) for arm in arms}
+    longest = max((table.index.max() for table in tables.values() if len(table)), default=1)
+    for arm, table in tables.items():
         look = style.arm_style(arm, results.arms)
-        failed = len(results.failed(arm))
-        label = results.label(arm)
-        if failed:
-            label += f" ({failed}/{failed + len(results.finished(arm))} failed)"
+        thin = {"color": look["color"], "linewidth": 0.5, "alpha": 0.5, "zorder": 2}
         for result in results.failed(arm):
-            episodes, values = results.curve(result)
-            axes.plot(episodes, values, color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)
+            episodes, values = result.series(drawing.metric)
+            axes.plot(episodes, values, **thin)
             axes.plot(episodes[-1:], values[-1:], "x", color=look["color"], markersize=5, zorder=4)
-        curves = results.curves(arm)
-        if curves.empty:
-            lines.append(Line2D([], [], label=label, **look))
+        if table.empty:
+            lines.append(Line2D([], [], label=label(results, arm), **look))
             continue
-        middle, low, high = numbers.band(curves.to_numpy(), axis=1)
-        lines += axes.plot(curves.index, middle, label=label, zorder=3, **look)
-        if curves.shape[1] >= 3:
-            axes.fill_between(curves.index, low, high, color=look["color"], alpha=0.2, linewidth=0)
-        elif curves.shape[1] == 2:
-            axes.plot(curves.index, curves, color=look["color"], linewidth=0.5, alpha=0.6, zorder=2)
-        held_out = results.values(arm)
-        place = curves.index.max() * 1.12 if log_episodes else curves.index.max() + 0.025 * longest
-        axes.plot(
-            [place] * len(held_out), held_out, "o", color=look["color"], markersize=3.5, clip_on=False,
-            markeredgecolor=style.PAPER, markeredgewidth=0.5, zorder=4,
-        )
+        if drawing.seeds and table.shape[1] > 1:
+            axes.plot(table.index, table, **thin)
+        lines += axes.plot(table.index, table.median(axis=1), label=label(results, arm), zorder=3, **look)
+        if drawing.unseen:
+            held_out = results.values(arm)
+            place = table.index.max() * 1.12 if drawing.log else table.index.max() + 0.025 * longest
+            axes.plot(
+                [place] * len(held_out), held_out, "o", color=look["color"], markersize=3, clip_on=False,
+                markeredgecolor=style.PAPER, markeredgewidth=0.4, zorder=4,
+            )
+    for arm in arms:
+        if arm in drawing.paper:
+            _draw_paper(axes, drawing.paper[arm], style.arm_style(arm, results.arms)["linestyle"], longest, drawing.log)
+    _dress(axes, drawing)
+    return lines
+
+
+def within(curve: PaperCurve, longest: float, log: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of a paper's curve up to our longest training, interpolated at its end; maybe none."""
+    last = min(longest, curve.episodes[-1])
+    kept = (curve.episodes < last) & ((curve.episodes > 0) | (not log))
+    if not kept.any():
+        return np.empty(0), np.empty(0)
+    return np.append(curve.episodes[kept], last), np.append(curve.middle[kept], curve.at(last))
+
+
+def _draw_paper(axes: Axes, curve: PaperCurve, linestyle, longest: float, log: bool) -> None:
+    """Draw a curve of the paper thin and grey, in the line style of the arm that it is compared with."""
+    episodes, values = within(curve, longest, log)
+    axes.plot(episodes, values, color=style.OTHERS, linewidth=0.9, linestyle=linestyle, zorder=1.5)
+    inside = curve.band_episodes <= longest
+    axes.fill_between(
+        curve.band_episodes[inside], curve.low[inside], curve.high[inside], color=style.OTHERS, alpha=0.15, linewidth=0,
+        zorder=1,
+    )
+
+
+def _dress(axes: Axes, drawing: Drawing) -> None:
     axes.set_xlabel("training episodes")
-    axes.set_title(results.measure.label, loc="left")  # above, since turned by 90° it would not fit
-    if log_episodes:
+    axes.set_title(drawing.label, loc="left")  # above, since turned by 90° it would not fit
+    if drawing.log:
         axes.set_xscale("log")
     else:
         axes.set_xlim(left=0)
         axes.locator_params(axis="x", nbins=6)
     axes.xaxis.set_major_formatter(FuncFormatter(short_count))
-    if results.metric in numbers.PERCENT:
+    if drawing.percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=f"{numbers.NBSP}%"))
-    if not results.measure.higher_is_better:
+    if drawing.from_zero:
         axes.set_ylim(bottom=0)
-    return lines
+    if drawing.level is not None:
+        axes.axhline(drawing.level, color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
+        text = numbers.percent(drawing.level) if drawing.percent else numbers.number(drawing.level)
+        axes.annotate(
+            text, (1, drawing.level), xycoords=("axes fraction", "data"), xytext=(2, 0),
+            textcoords="offset points", va="center", color=style.FAINT, fontsize=6.5,
+        )
 
 
 def unseen_mark() -> Line2D:
-    """The legend's entry for the marks on unseen episodes."""
-    return Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3.5, label="unseen episodes")
+    """Return the legend's entry for the marks on unseen episodes."""
+    return Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3, label="unseen episodes")
+
+
+def paper_mark(figure: str) -> Line2D:
+    """Return the legend's entry for the paper's curves."""
+    return Line2D([], [], color=style.OTHERS, linewidth=0.9, label=figure)
+
+
+def keys(drawing: Drawing, lines: list[Line2D]) -> list[Line2D]:
+    """Return the entries of a legend."""
+    entries = list(lines)
+    if drawing.paper:
+        entries.append(paper_mark(next(iter(drawing.paper.values())).label.partition(":")[0]))
+    return [*entries, unseen_mark()] if drawing.unseen else entries
+
+
+def legend(figure: Figure, entries: list[Line2D]) -> None:
+    """Put a legend below a figure."""
+    wide = sum(sorted(len(entry.get_label()) for entry in entries)[-3:]) > 42
+    figure.legend(
+        handles=entries, loc="outside lower center", ncols=2 if wide or len(entries) in (2, 4) else 3, handlelength=2.4,
+        columnspacing=1.0, labelspacing=0.3, handletextpad=0.5,
+    )
 
 
 def short_count(value: float, _position=None) -> str:
-    """An episode count on an axis: 40k, 1.5M."""
+    """Write an episode count on an axis: 40k, 1.5M."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 10 or (abs(value) >= size and value % (size / 10) == 0):
             return f"{value / size:g}{suffix}"
@@ -93,7 +195,8 @@ def short_count(value: float, _position=None) -> str:
 
 
 def describe(results: TaskResults) -> str:
-    """The curves in words."""
+    """Say the curves in words, and what the paper's have at the same episodes."""
+    paper = usual(results).paper
     parts = []
     for arm in results.arms:
         curves = results.curves(arm)
@@ -101,60 +204,56 @@ def describe(results: TaskResults) -> str:
             parts.append(f"{results.label(arm)}: no finished run")
             continue
         start, end = (np.median(curves.iloc[row]) for row in (0, -1))
-        parts.append(
-            f"{results.label(arm)}: from {numbers.show(results.metric, start)} to "
-            f"{numbers.show(results.metric, end)} after {curves.index.max():,} training episodes, "
-            f"{numbers.spread(results.metric, results.values(arm))} on unseen episodes"
+        text = (
+            f"{results.label(arm)}: from {numbers.show(results.measure, start)} to "
+            f"{numbers.show(results.measure, end)} after {curves.index.max():,} training episodes"
         )
+        if arm in paper and np.isfinite(theirs := paper[arm].at(curves.index.max())):
+            text += f" (the paper's curve there: {numbers.show(results.measure, theirs)})"
+        parts.append(f"{text}, {numbers.spread(results.measure, results.values(arm))} on unseen episodes")
     return f"Learning curves, {results.kind.title}: {results.measure.label}. {'; '.join(parts)}."
 
 
-def learning_curves(results: TaskResults, heading: str | None = None) -> tuple[Figure, str]:
-    """The figure every task has, and its description. heading: instead of the general `finding`."""
+def learning_curves(results: TaskResults) -> tuple[Figure, str]:
+    """Draw the figure that every task has; returns it with its description."""
     figure = Figure(figsize=(style.WIDTH, 2.6))
-    axes = figure.subplots()
-    lines = draw_curves(axes, results)
-    if (level := LEVELS.get(results.name)) is not None:
-        axes.axhline(level, color=style.FAINT, linewidth=0.8, linestyle=":", zorder=1)
-        axes.annotate(
-            numbers.show(results.metric, level), (1, level), xycoords=("axes fraction", "data"), xytext=(2, 0),
-            textcoords="offset points", va="center", color=style.FAINT, fontsize=6.5,
-        )
-    figure.legend(
-        handles=[*lines, unseen_mark()], loc="outside lower center", ncols=2 if len(lines) < 4 else 3, handlelength=2.4,
-        columnspacing=1.0, labelspacing=0.3, handletextpad=0.5,
-    )
-    style.title(figure, heading or finding(results))
+    lines = draw_curves(figure.subplots(), results)
+    legend(figure, keys(usual(results), lines))
+    heading = findings.load(results.name).heading or finding
+    style.title(figure, heading(results))
     return figure, describe(results)
 
 
 def points(results: TaskResults) -> dict:
-    """What the learning curves show, as plain numbers for the page, to four significant digits.
+    """Return what the learning curves show as plain numbers for the page, to four significant digits.
 
-    Of every arm: episodes; middle, low and high of the metric there, as `numbers.band`; unseen: its values on
-    unseen episodes.
+    Of every arm: episodes; middle, low and high of the metric there, as `numbers.band`; every seed's curve; unseen:
+    its values on unseen episodes; paper: episodes and values of the paper's curve, or None.
     """
+    drawing = usual(results)
+    tables = {arm: condensed(results.curves(arm), drawing.log) for arm in results.arms}
+    longest = max((table.index.max() for table in tables.values() if len(table)), default=1)
     arms = []
-    for arm in results.arms:
-        curves = results.curves(arm)
-        middle, low, high = numbers.band(curves.to_numpy(), axis=1) if not curves.empty else ((), (), ())
+    for arm, table in tables.items():
+        middle, low, high = numbers.band(table.to_numpy(), axis=1) if not table.empty else ((), (), ())
+        theirs = None
+        if arm in drawing.paper:
+            episodes, values = within(drawing.paper[arm], longest, drawing.log)
+            theirs = {"episodes": episodes.astype(int).tolist(), "values": _short(values)} if len(values) else None
         arms.append(
             {
                 "color": style.arm_style(arm, results.arms)["color"],
                 "dash": style.dashes(arm, results.arms),
-                "episodes": curves.index.tolist(),
+                "episodes": table.index.tolist(),
                 "middle": _short(middle),
                 "low": _short(low),
                 "high": _short(high),
+                "seeds": [_short(table[seed]) for seed in table] if table.shape[1] > 1 else [],
                 "unseen": _short(results.values(arm)),
+                "paper": theirs,
             }
         )
-    return {
-        "percent": results.metric in numbers.PERCENT,
-        "from_zero": not results.measure.higher_is_better,
-        "level": LEVELS.get(results.name),
-        "arms": arms,
-    }
+    return {"percent": drawing.percent, "from_zero": drawing.from_zero, "level": drawing.level, "arms": arms}
 
 
 def _short(values) -> list[float]:
@@ -162,7 +261,7 @@ def _short(values) -> list[float]:
 
 
 def table(results: TaskResults) -> pd.DataFrame:
-    """Median over seeds of the training curves: a column for the episodes, then one for each arm."""
+    """Return the median over seeds of the training curves: a column for the episodes, then one for each arm."""
     columns = {}
     for arm in results.arms:
         curves = results.curves(arm)

@@ -2,50 +2,59 @@
 
 import numpy as np
 
-PERCENT = {"wrong_bits", "accuracy"}
-"""Metrics that are shares, written in per cent."""
+from diffplast.core.task import Metric
+
 NBSP = "\N{NO-BREAK SPACE}"
 
 
 def number(value: float) -> str:
-    """Two significant digits, three from 10 on; large numbers whole, with separators."""
+    """Write two significant digits, three from 10 on; large numbers whole, with separators."""
     if abs(value) >= 999.5 or float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 9.95 else f"{value:.2g}"
 
 
-def bare(metric: str, value: float) -> str:
-    """A value of a metric without its unit."""
-    return number(100 * value if metric in PERCENT else value)
+def percent(share: float) -> str:
+    """Write a share in per cent; near 100 % to a tenth, where two digits would hide what matters."""
+    return f"{_hundredfold(share)}{NBSP}%"
 
 
-def unit(metric: str) -> str:
-    """What follows a value of a metric."""
-    return f"{NBSP}%" if metric in PERCENT else ""
+def _hundredfold(share: float) -> str:
+    return f"{100 * share:.1f}".removesuffix(".0") if share >= 0.0995 else number(100 * share)
 
 
-def show(metric: str, value: float) -> str:
-    """A value of a metric with its unit."""
-    return bare(metric, value) + unit(metric)
+def bare(measure: Metric, value: float) -> str:
+    """Write a value of a metric without its unit."""
+    return _hundredfold(value) if measure.percent else number(value)
+
+
+def show(measure: Metric, value: float) -> str:
+    """Write a value of a metric with its unit."""
+    return percent(value) if measure.percent else number(value)
+
+
+def p_value(p: float) -> str:
+    """Write a p-value to two digits, the very small ones as a bound."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
 def seeds(count: int) -> str:
-    """The number of seeds in words."""
+    """Write the number of seeds in words."""
     return f"{count} seed" + ("" if count == 1 else "s")
 
 
-def band(values, axis: int | None = None):
-    """Median, and the spread about it: the quartiles, or with fewer than three values the smallest and largest."""
+def band(values: np.ndarray, axis: int | None = None) -> tuple:
+    """Return the median and the spread about it: the quartiles, or with fewer than three values the range."""
     count = np.size(values) if axis is None else np.shape(values)[axis]
     low, high = (25, 75) if count >= 3 else (0, 100)
     return tuple(np.percentile(values, (50, low, high), axis=axis))
 
 
-def spread(metric: str, values) -> str:
-    """Median, spread and number of seeds in words, as `band` counts them."""
+def spread(measure: Metric, values: np.ndarray | list[float]) -> str:
+    """Write median, spread and number of seeds in words, as `band` counts them."""
     if len(values) == 0:
         return "no finished run"
     middle, low, high = band(values)
-    low, high = bare(metric, low), bare(metric, high)
+    low, high = bare(measure, low), bare(measure, high)
     between = "" if low == high else f"{low}–{high}; "
-    return f"{show(metric, middle)} ({between}{seeds(len(values))})"
+    return f"{show(measure, middle)} ({between}{seeds(len(values))})"

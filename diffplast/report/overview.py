@@ -1,17 +1,20 @@
-"""All tasks in one figure: the first thing to look at."""
+"""The first figure to look at, in the README and on the page."""
+
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from diffplast.report import findings, style
+from diffplast.report.curves import describe, draw_curves, paper_mark, unseen_mark, usual
 from diffplast.report.results import TaskResults
 
-from . import style
-from .curves import describe, draw_curves, unseen_mark
+COLUMNS = 2
 
 
 def finding(results: dict[str, TaskResults]) -> str:
-    """In how many tasks the median of the plastic arm is better than that of the non-plastic one."""
+    """Say in how many tasks the median of the plastic arm is better than that of the non-plastic one."""
     ahead, compared = 0, 0
     for found in results.values():
         values = [found.values(arm) for arm in ("plastic", "nonplastic") if arm in found.arms]
@@ -21,31 +24,35 @@ def finding(results: dict[str, TaskResults]) -> str:
             compared += 1
     if not compared:
         return "No task has finished runs of both plastic and non-plastic networks"
-    return (
-        f"Plastic networks do better than non-plastic ones in {ahead} of {compared} tasks: medians on unseen episodes, "
-        "after training as long as drawn"
-    )
+    where = f"{ahead} of {compared} tasks"
+    return f"Plastic networks do better than non-plastic ones in {where} (medians on unseen episodes)"
 
 
 def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
-    """Learning curves of every task side by side, with one legend; and the figure in words."""
-    columns = 2
-    rows = -(-(len(results) + 1) // columns)
-    figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.3))
-    panels = figure.subplots(rows, columns).flatten()
+    """Draw learning curves side by side, with one legend; returns the figure and its description.
+
+    It has the tasks whose findings say so, or all where none does, and is headed by what all of them show.
+    """
+    chosen = {name: found for name, found in results.items() if findings.load(name).headline} or results
+    rows = -(-len(chosen) // COLUMNS)
+    figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.5))
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     legend: dict[str, Line2D] = {}
-    for axes, found in zip(panels, results.values(), strict=False):
-        draw_curves(axes, found)
+    for axes, found in zip(panels, chosen.values(), strict=False):
+        draw_curves(axes, found, replace(usual(found), seeds=False))
         axes.set_title(f"{found.kind.title}: {found.measure.label}", loc="left")
         for arm in found.arms:
             legend.setdefault(arm, Line2D([], [], label=found.label(arm), **style.arm_style(arm, found.arms)))
-    rest = panels[len(results) :]
+    keys = [*legend.values()]
+    if any(usual(found).paper for found in chosen.values()):
+        keys.append(paper_mark("the paper's curve"))
+    keys.append(unseen_mark())
+    rest = panels[len(chosen) :]
     for axes in rest:
         axes.axis("off")
-    keys = [*legend.values(), unseen_mark()]
     if len(rest):
         rest[0].legend(handles=keys, loc="center", handlelength=3, labelspacing=0.7, fontsize=8)
     else:
-        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2)
     style.title(figure, finding(results), 110)
-    return figure, " ".join(describe(found) for found in results.values())
+    return figure, " ".join(describe(found) for found in chosen.values())

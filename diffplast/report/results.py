@@ -1,7 +1,10 @@
 """The results of runs, as `stages/evaluate.py` leaves them in git: the only input of figures, claims and report."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,84 +13,112 @@ from pydantic import BaseModel
 from diffplast.core import params, registry
 from diffplast.core.errors import UserError
 from diffplast.core.runs import Run
-from diffplast.core.task import Metric, Settings, Task
+from diffplast.core.task import Metric, Task
+
+STAY = 5
+"""Windows of training in a row that have to be under a level before it counts as reached."""
 
 
 class ResultsError(UserError):
-    """A result file that is missing or cannot be read: which one, and the command that makes it."""
+    """What is wrong with a result file, and the command that makes it."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run left.
+    """The result files of one run.
 
-    metrics: means over held-out episodes. curve: columns episode, metric, value, of training. machine: what it
-    cost, and where. data: provenance of its data set, or None. failure: why training broke off, or None; the others
-    are then those of the last network that was still good.
+    metrics: means over held-out episodes. curve: columns episode, metric, value, of training; a value is the mean of
+    the window that ends at its episode. machine: what the run cost, and where. data: provenance of its data set, or
+    None. failure: why training broke off, or None; the others are then those of the last network that was good.
     """
 
     run: Run
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
     curve: pd.DataFrame
     machine: dict
     data: dict | None
     failure: str | None
-    stopped: bool = False
-    """Whether training ended before its full length."""
+
+    @property
+    def episodes(self) -> int:
+        """Training episodes."""
+        return int(self.metrics["train_episodes"])
+
+    def metric(self, name: str) -> float:
+        """Return a metric on held-out episodes. Raises ResultsError where evaluation has not left it."""
+        if name not in self.metrics:
+            path = self.run.results / "metrics.json"
+            raise ResultsError(f"{path} has no {name}; make it again with: {evaluate_command(self.run)}")
+        return float(self.metrics[name])
 
     def examples(self) -> dict[str, np.ndarray]:
-        """What figures show of the trained network: see the task's `examples`."""
+        """Return what figures show of the trained network: see the task's `examples`."""
         with np.load(_existing(self.run, "examples.npz")) as file:
             return dict(file)
 
-    def first_below(self, metric: str, threshold: float, stop_below: float | None) -> int | None:
-        """Training episodes until the metric's window mean was below `threshold`; None where it never was.
+    def series(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the training curve of a metric: episodes and values."""
+        rows = self.curve[self.curve["metric"] == metric]
+        return rows["episode"].to_numpy(), rows["value"].to_numpy()
 
-        stop_below: the run's setting. A run that it ended got there in its last window, which the thinned curve
-        may hide.
+    def mean_between(self, metric: str, start: float, end: float) -> float:
+        """Return the mean of the windows that end after episode `start` and by `end`; nan where there is none."""
+        episodes, values = self.series(metric)
+        inside = (episodes > start) & (episodes <= end)
+        return float(values[inside].mean()) if inside.any() else float("nan")
+
+    def stays_below(self, metric: str, level: float) -> int | None:
+        """Return the training episodes after which the metric stays below `level`; None where it never does.
+
+        That is the end of the first of STAY windows in a row that are below it, so that one lucky window does not
+        count; or, where there are none, the whole training, if the metric on held-out episodes is below it.
         """
-        rows = self.curve[(self.curve["metric"] == metric) & (self.curve["value"] < threshold)]
-        if len(rows):
-            return int(rows["episode"].min())
-        ended = stop_below is not None and stop_below <= threshold and self.stopped
-        return int(self.metrics["train_episodes"]) if ended else None
+        episodes, values = self.series(metric)
+        if len(values) >= STAY:
+            kept = np.lib.stride_tricks.sliding_window_view(values < level, STAY).all(axis=1)
+            if kept.any():
+                return int(episodes[int(kept.argmax())])
+        return self.episodes if self.metric(metric) < level else None
 
 
 def evaluate_command(run: Run) -> str:
-    """The command that makes the result files of a run."""
+    """Return the command that makes the result files of a run."""
     return f"dvc repro stages/{run.task}/dvc.yaml:evaluate@{run.scale}-{run.arm}-{run.seed}"
 
 
-def _existing(run: Run, name: str):
+def _existing(run: Run, name: str) -> Path:
     path = run.results / name
     if not path.exists():
         raise ResultsError(f"{path}: no such result file; make it with: {evaluate_command(run)}")
     return path
 
 
-def _read(run: Run, name: str, reader):
+def _read(run: Run, name: str, reader: Callable[[Path], Any]) -> Any:
     path = _existing(run, name)
     try:
         return reader(path)
     except (ValueError, KeyError) as error:
         raise ResultsError(
-            f"{path}: cannot be read ({error}); make it anew with: {evaluate_command(run)}"
+            f"{path}: cannot be read ({error}); make it again with: {evaluate_command(run)}"
         ) from None
 
 
-def _json(path) -> dict:
+def _json(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def _curve(path) -> pd.DataFrame:
+def _curve(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)[["episode", "metric", "value"]]
 
 
-def read_run(run: Run, episodes: int, dataset: str | None) -> RunResult:
-    """The result files of one run. episodes: length of a full training; dataset: the kind its task needs.
+def read_run(run: Run, dataset: str | None) -> RunResult | None:
+    """Read the result files of one run; None where it has none, and so was not run yet.
 
-    Raises ResultsError.
+    dataset: the kind that its task needs, or None. Raises ResultsError where some are there and others not.
     """
+    names = ["metrics.json", "curve.csv", "run.json", *(["data.json"] if dataset is not None else [])]
+    if not any((run.results / name).exists() for name in names):
+        return None
     metrics = _read(run, "metrics.json", _json)
     failure = metrics.get("failure")
     return RunResult(
@@ -97,29 +128,25 @@ def read_run(run: Run, episodes: int, dataset: str | None) -> RunResult:
         _read(run, "run.json", _json),
         _read(run, "data.json", _json) if dataset is not None else None,
         failure=None if failure is None else f"{run.arm}, seed {run.seed}: {failure}",
-        stopped=metrics["train_episodes"] < episodes,
     )
 
 
 @dataclass(frozen=True)
 class TaskResults:
-    """The results of all arms and seeds of a task that params.yaml lists, at one scale."""
+    """The results of a task's runs at one scale. missing: runs that params.yaml lists and that were not run yet."""
 
     name: str
     scale: str
     kind: type[Task]
     block: BaseModel
     runs: list[RunResult]
+    missing: list[Run] = field(default_factory=list)
 
     @property
     def arms(self) -> list[str]:
-        """Arms in the order of params.yaml."""
-        return self.block.arms
-
-    @property
-    def settings(self) -> Settings:
-        """How the task was trained."""
-        return getattr(self.block, self.scale)
+        """Arms of the runs that params.yaml lists, in the task's order."""
+        listed = {result.run.arm for result in self.runs} | {run.arm for run in self.missing}
+        return [arm for arm in self.kind.arms if arm in listed]
 
     @property
     def metric(self) -> str:
@@ -128,70 +155,87 @@ class TaskResults:
 
     @property
     def measure(self) -> Metric:
-        """Label and direction of that metric."""
+        """Label, direction and unit of that metric."""
         return self.kind.metrics[self.metric]
 
+    def setting(self, name: str, arm: str) -> Any:
+        """Return how an arm was trained: the value of a setting."""
+        return _of_arm(getattr(getattr(self.block, self.scale), name), arm, self.kind)
+
+    def experiment(self, key: str, arm: str) -> Any:
+        """Return a value of the experiment by its dotted key, such as times.shown; plain YAML types.
+
+        Raises KeyError where there is none.
+        """
+        value = self.block.experiment.model_dump()
+        for part in key.split("."):
+            value = _of_arm(value[part], arm, self.kind)
+        return value
+
     def label(self, arm: str) -> str:
-        """How figures and tables call an arm."""
+        """Return how figures and tables call an arm."""
         return self.kind.arms[arm]
 
     def finished(self, arm: str) -> list[RunResult]:
-        """Runs of an arm that did not break off, by seed: those that figures, claims and report count."""
+        """Return the runs of an arm that did not break off, by seed: those that figures, claims and report count."""
         return [result for result in self.runs if result.run.arm == arm and result.failure is None]
 
     def failed(self, arm: str) -> list[RunResult]:
-        """Runs of an arm that broke off, by seed."""
+        """Return the runs of an arm that broke off, by seed."""
         return [result for result in self.runs if result.run.arm == arm and result.failure is not None]
 
-    def values(self, arm: str) -> np.ndarray:
-        """The metric on held-out episodes, one value a finished run."""
-        return np.array([result.metrics[self.metric] for result in self.finished(arm)])
+    def values(self, arm: str, metric: str | None = None) -> np.ndarray:
+        """Return a metric on held-out episodes (the primary one), a value for each finished run."""
+        return np.array([result.metric(metric or self.metric) for result in self.finished(arm)], dtype=float)
 
-    def episodes_to(self, arm: str, threshold: float) -> list[int | None]:
-        """For each finished run: training episodes until the metric's window mean was below `threshold`, or None."""
-        stop = self.settings.stop_below
-        return [result.first_below(self.metric, threshold, stop) for result in self.finished(arm)]
+    def seeds_in_words(self, arm: str) -> str:
+        """Say how many seeds count, of how many that params.yaml lists."""
+        count = len(self.finished(arm))
+        listed = count + len(self.failed(arm)) + sum(run.arm == arm for run in self.missing)
+        return f"{count}" if count == listed else f"{count} of {listed}"
 
-    def curve(self, result: RunResult) -> tuple[np.ndarray, np.ndarray]:
-        """Training curve of one run: episodes and values of the metric."""
-        rows = result.curve[result.curve["metric"] == self.metric]
-        return rows["episode"].to_numpy(), rows["value"].to_numpy()
-
-    def curves(self, arm: str) -> pd.DataFrame:
-        """Training curves of the metric: one row an episode count, one column a finished run.
+    def curves(self, arm: str, metric: str | None = None) -> pd.DataFrame:
+        """Return the training curves of a metric: one row an episode count, one column a finished run.
 
         A run that ended before the others keeps its last value.
         """
-        series = {result.run.seed: self.curve(result) for result in self.finished(arm)}
+        series = {result.run.seed: result.series(metric or self.metric) for result in self.finished(arm)}
         episodes = np.unique(np.concatenate([[], *(episode for episode, _ in series.values())])).astype(int)
         columns = {seed: np.interp(episodes, *points) for seed, points in series.items()}
         return pd.DataFrame(columns, index=pd.Index(episodes, name="episode"))
 
     @property
     def data(self) -> dict | None:
-        """Provenance of the data set, as the first run has it; None where the task needs none."""
-        return self.runs[0].data
+        """Provenance of the data set, as the first run has it; None where the task needs none or nothing was run."""
+        return self.runs[0].data if self.runs else None
 
     @property
     def data_label(self) -> str:
         """The data set in words: its name, or the description of images or characters of one's own."""
+        if self.data is None:
+            return "no data"
         return self.data["description" if self.data["name"] == "folder" else "name"]
 
 
+def _of_arm(value: Any, arm: str, kind: type[Task]) -> Any:
+    """Return the arm's own value where there is one for each arm, else the value that all share."""
+    return value[arm] if isinstance(value, dict) and arm in value and set(value) <= set(kind.arms) else value
+
+
 def read(name: str, scale: str, checked: BaseModel) -> TaskResults:
-    """Results of task `name`; checked: what `params.load` returned. Raises ResultsError."""
+    """Read the results of task `name`; checked: what `params.load` returned. Raises ResultsError."""
     kind, block = registry.load(name), getattr(checked, name)
-    settings = getattr(block, scale)
-    found = [
-        read_run(Run(name, scale, arm, seed), settings.for_arm("episodes", arm), kind.dataset)
-        for arm in block.arms
-        for seed in block.seeds
-    ]
-    return TaskResults(name, scale, kind, block, found)
+    order = {arm: place for place, arm in enumerate(kind.arms)}
+    named = [entry.rpartition("-") for entry in block.runs]
+    listed = [Run(name, scale, arm, int(seed)) for arm, _, seed in named]
+    listed.sort(key=lambda run: (order[run.arm], run.seed))
+    found = {run: read_run(run, kind.dataset) for run in listed}
+    there = [result for result in found.values() if result is not None]
+    return TaskResults(name, scale, kind, block, there, [run for run, result in found.items() if result is None])
 
 
 def read_all(scale: str, content: dict) -> dict[str, TaskResults]:
-    """Results of every task, in the order of params.yaml; content: what `params.read` returned.
+    """Read the results of every task, in the order of params.yaml; content: what `params.read` returned.
 
     Raises ResultsError, ParamsError.
     """

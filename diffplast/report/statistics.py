@@ -1,21 +1,22 @@
 """Numbers over seeds: their interquartile mean with its interval, and how two arms are compared."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 from scipy import stats
 
-from diffplast.report.numbers import NBSP
+SIGNIFICANT = 0.05
 
 
 def interquartile_mean(values, axis: int = -1):
-    """Mean of the middle half; with fewer than four values the plain mean."""
+    """Return the mean of the middle half; with fewer than four values the plain mean."""
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
 def bootstrap_interval(values) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the interquartile mean over seeds; the same values give the same one.
+    """Return the 95 % percentile bootstrap interval of the interquartile mean over seeds; deterministic.
 
     None below five seeds: of two or three, it would hold the true mean in half to three quarters of cases only.
     """
@@ -28,8 +29,17 @@ def bootstrap_interval(values) -> tuple[float, float] | None:
     return tuple(float(bound) for bound in result.confidence_interval)
 
 
+def mean_interval(values) -> tuple[float, float, float] | None:
+    """Return the mean over seeds with its 95 % interval by Student's t; None below three seeds."""
+    if len(values) < 3:
+        return None
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach
+
+
 def describe(values) -> dict:
-    """Values over seeds with their median, quartiles, interquartile mean and its bootstrap interval."""
+    """Return the values over seeds with their median, quartiles, interquartile mean and its bootstrap interval."""
     if len(values) == 0:
         return {"values": []}
     low, middle, high = np.percentile(values, (25, 50, 75))
@@ -44,32 +54,57 @@ def describe(values) -> dict:
 
 
 @dataclass(frozen=True)
-class RankSum:
-    """Two-sided exact rank-sum test (Mann–Whitney) of two sets of seeds.
+class Comparison:
+    """Two-sided exact rank-sum test (Mann–Whitney) of two sets of seeds, and how far they are apart.
 
-    wins: share of pairs of seeds in which the first set's is the better. smallest: the smallest p that so many
-    seeds can give, whatever their values.
+    shift, low, high: the Hodges–Lehmann estimate of first minus second, in the metric's own unit, and its 95 %
+    interval, which is None where there are too few seeds for one. wins: share of pairs of seeds in which the first
+    set's is the better. smallest: the least p that so many seeds can give, whatever their values.
     """
 
     p: float
-    wins: float
     smallest: float
-
-    @property
-    def can_decide(self) -> bool:
-        """Whether there are enough seeds for p < 0.05."""
-        return self.smallest < 0.05
-
-    def __str__(self) -> str:
-        least = "" if self.can_decide else f" (least possible: {self.smallest:.2g})"
-        return f"rank-sum over seeds, p = {self.p:.2g}{least}; better in {100 * self.wins:.0f}{NBSP}% of pairs"
+    wins: float
+    shift: float
+    low: float | None
+    high: float | None
 
 
-def rank_sum(first, second, higher_is_better: bool) -> RankSum:
+def rank_sum(first: Sequence[float], second: Sequence[float], higher_is_better: bool) -> Comparison:
     """Compare the seeds of two arms."""
-    sign = 1 if higher_is_better else -1
-    first, second = sign * np.asarray(first, dtype=float), sign * np.asarray(second, dtype=float)
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     result = stats.mannwhitneyu(first, second, alternative="two-sided", method="exact")
     pairs = len(first) * len(second)
-    smallest = min(1.0, 2 / comb(len(first) + len(second), len(first)))
-    return RankSum(float(result.pvalue), float(result.statistic / pairs), smallest)
+    share = float(result.statistic / pairs)
+    differences = np.sort((first[:, None] - second).ravel())
+    # The interval holds the shifts that the test would not reject; that depends on how many differences lie below.
+    kept = next((k for k in range(pairs // 2 + 1) if _exact_p(k, len(first), len(second)) > SIGNIFICANT), 0)
+    low, high = (float(differences[kept - 1]), float(differences[pairs - kept])) if kept else (None, None)
+    return Comparison(
+        p=float(result.pvalue),
+        smallest=min(1.0, 2 / comb(len(first) + len(second), len(first))),
+        wins=share if higher_is_better else 1 - share,
+        shift=float(np.median(differences)),
+        low=low,
+        high=high,
+    )
+
+
+def _exact_p(below: int, n: int, m: int) -> float:
+    """Return the two-sided p of n and m values of which exactly `below` of the n × m pairs have the first larger."""
+    whole, rest = divmod(below, m)
+    first = np.full(n, -1.0)
+    first[:whole] = m
+    if rest:
+        first[whole] = rest - 0.5
+    return float(stats.mannwhitneyu(first, np.arange(m), alternative="two-sided", method="exact").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values corrected by Holm's step-down method, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    corrected, largest = np.empty(len(p_values)), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = largest
+    return corrected.tolist()

@@ -1,30 +1,32 @@
 """The one style of all figures: sizes, colours, and how a figure is written to its files."""
 
-import re
 import textwrap
-from base64 import b64decode, b64encode
 from contextlib import contextmanager
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from diffplast.report import svg
+
 WIDTH = 3.5
 """Width of a figure in inches: one column of a two-column page."""
 INK, LIGHT_INK, PAPER, FAINT = "#222222", "#e8e6e3", "#ffffff", "#808080"
+OTHERS = "#7f7f7f"
+"""Colour of the paper's curves."""
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision; line styles repeat the difference.
 ARMS = {
     "plastic": ("#0072b2", "-"),
+    "plastic_long": ("#3a9bd6", (0, (8, 1.2))),
     "homogeneous": ("#009e73", (0, (5, 1.5))),
     "nonplastic": ("#d55e00", (0, (5, 1.2, 1, 1.2))),
     "lstm": ("#b5679a", (0, (1.2, 1))),
 }
-OTHER_ARMS = [("#8a7a00", "-"), ("#3a9bd6", (0, (5, 1.5))), ("#555555", (0, (1.2, 1)))]
+OTHER_ARMS = [("#8a7a00", "-"), ("#7a5230", (0, (5, 1.5))), ("#555555", (0, (1.2, 1)))]
 
 PARAMETERS = {
     "figure.figsize": (WIDTH, 2.5),
@@ -105,46 +107,7 @@ def save(figure: Figure, description: str, path: Path) -> None:
     figure.savefig(path.with_suffix(".png"), metadata={**about, "Software": None})
     drawn = StringIO()
     figure.savefig(drawn, format="svg", metadata={**about, "Date": None, "Creator": None})
-    path.with_suffix(".svg").write_text(_smaller(drawn.getvalue()))
-
-
-def _smaller(svg: str) -> str:
-    """The picture in half of the bytes: places to 0.01 points, palettes for pixels, short ways to say the rest."""
-    svg = re.sub('data:image/png;base64,([^"]*)', _palette, svg)
-    svg = re.sub(r' d="M ([-\d. ]+(?:\sL [-\d. ]+)+)(\sz)?\s*"', _steps, svg)
-    svg = re.sub(' (?:d|x|y|transform)="[^"]*"', _hundredths, svg)
-    svg = re.sub(r'(<use [^>]*)transform="translate\(([\d.]+) 0\)"', r'\1x="\2"', svg)  # of a letter in its line
-    svg = svg.replace("DejaVuSans", "D").replace("xlink:href", "href")
-    used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", svg)
-    return re.sub(r"\s*\n\s*", "\n", re.sub("<!--.*?-->", "", svg))
-
-
-def _steps(path: re.Match) -> str:
-    """A path of straight lines, told by where it starts and the step to each next point, in 0.01 points."""
-    points = np.array(path[1].replace("L", " ").split(), float).round(2)
-    steps = np.diff(points.reshape(-1, 2), axis=0, prepend=0).ravel() + 0.0  # which makes -0 a 0
-    first, second, *rest = (re.sub(r"^(-?)0\.", r"\1.", f"{step:.2f}".rstrip("0").rstrip(".")) for step in steps)
-    line = f"M{first} {second}l{' '.join(rest)}".replace(" -", "-")
-    return f' d="{line}{"z" if path[2] else ""}"'
-
-
-def _hundredths(attribute: re.Match) -> str:
-    """An attribute with its numbers cut to two decimals; those below 1 stay, some of which are scales of letters."""
-    return re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", attribute[0])
-
-
-def _palette(picture: re.Match) -> str:
-    """A PNG as a data URI, of a byte a pixel where it has at most 256 colours; matplotlib writes four, all opaque."""
-    pixels = np.asarray(Image.open(BytesIO(b64decode(picture[1]))).convert("RGB"))
-    colours, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    if len(colours) > 256:
-        return picture[0]
-    small = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8))
-    small.putpalette(colours.tobytes())
-    written = BytesIO()
-    small.save(written, "PNG", optimize=True)
-    return "data:image/png;base64," + b64encode(written.getvalue()).decode()
+    path.with_suffix(".svg").write_text(svg.smaller(drawn.getvalue()))
 
 
 def animate(frames: list[Image.Image], milliseconds: list[int], path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from diffplast.core.exact import fixed_mean, fixed_sum, normal
 from diffplast.core.task import Positive, Step, Strict
 from diffplast.plasticity import plastic_rnn
 
@@ -84,29 +85,42 @@ def completion_step(restored: Tensor, target: Tensor) -> Step:
     The loss is the summed squared error (the paper's), averaged over episodes; `wrong_bits` is the share of all bits
     with the wrong sign.
     """
-    loss = (restored - target).square().sum(dim=1).mean()
+    loss = fixed_mean(fixed_sum((restored - target).square(), 1), 0)
     wrong = (torch.sign(restored.detach()) != target).float().mean(dim=1)
     return Step(loss, {"wrong_bits": wrong})
 
 
+PLASTICITY = ("plastic", "homogeneous", "nonplastic")
+
+
 class RecurrentNetwork(nn.Module):
-    """N neurons, all connected to all: weight (N, N); alpha (N, N), 0-d or None; eta 0-d.
+    """N neurons, all connected to all: weight (N, N); alpha (N, N), 0-d or None; eta 0-d or None.
 
     plasticity: "plastic" (a coefficient for every connection), "homogeneous" (one for all) or "nonplastic".
-    init: standard deviation of the initial weights and coefficients. eta: initial learning rate of the trace.
+    init: the weights, and coefficients of their own, begin as init times a normal number of `generator`; a shared
+    coefficient begins at init. eta: initial learning rate of the trace.
     self_plasticity: False keeps the connection of a neuron to itself fixed within an episode.
     """
 
-    def __init__(self, neurons: int, plasticity: str, init: float, eta: float, self_plasticity: bool = True):
+    def __init__(
+        self,
+        neurons: int,
+        plasticity: str,
+        init: float,
+        eta: float,
+        generator: np.random.Generator,
+        self_plasticity: bool = True,
+    ):
         super().__init__()
-        self.weight = nn.Parameter(init * torch.randn(neurons, neurons))
-        shapes = {"plastic": (neurons, neurons), "homogeneous": ()}
+        if plasticity not in PLASTICITY:
+            raise ValueError(f"unknown plasticity {plasticity!r}; known: {', '.join(PLASTICITY)}")
+        draw = normal(generator)
+        self.weight = nn.Parameter(init * draw(neurons, neurons))
         self.alpha = self.eta = None
-        if plasticity in shapes:
-            self.alpha = nn.Parameter(init * torch.randn(shapes[plasticity]))
+        if plasticity != "nonplastic":
+            shared = plasticity == "homogeneous"
+            self.alpha = nn.Parameter(torch.tensor(init) if shared else init * draw(neurons, neurons))
             self.eta = nn.Parameter(torch.tensor(float(eta)))
-        elif plasticity != "nonplastic":
-            raise ValueError(f"unknown plasticity {plasticity!r}; known: plastic, homogeneous, nonplastic")
         self.register_buffer("mask", None if self_plasticity else 1 - torch.eye(neurons), persistent=False)
 
     def forward(self, inputs: Tensor, clamped: Tensor | None, rule: str = "hebb") -> Tensor:

@@ -21,13 +21,13 @@ class Binary(Task[Experiment]):
 
     title = "Binary patterns"
     arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
-    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
     Experiment = Experiment
 
-    def network(self) -> nn.Module:
+    def network(self, generator: np.random.Generator) -> nn.Module:
         """One neuron a bit and one for the bias."""
         e = self.experiment
-        return RecurrentNetwork(e.bits + 1, self.arm, e.init, e.eta).to(self.device)
+        return RecurrentNetwork(e.bits + 1, self.arm, e.init, e.eta, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> BinaryEpisodes:
         """Patterns are random, so training and test differ by the generator alone."""

@@ -1,1 +1,14 @@
-"""What the report shows of the task: claims, figures, page text."""
+"""What the report shows of binary patterns: claims, figures, page text."""
+
+from diffplast.report.findings import Findings
+
+from . import claims, figures, paper
+
+FINDINGS = Findings(
+    claims=claims.CLAIMS,
+    quoted=paper.QUOTED,
+    level=paper.LEVEL.value,
+    figures={"binary_loss": figures.beside_figure_2},
+    headline=True,
+    program_seconds=paper.PROGRAM_SECONDS,
+)

@@ -1,22 +1,23 @@
 """Binary patterns, small: two patterns of 50 bits; a plastic network against a large recurrent one and an LSTM."""
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
+from diffplast.tasks.binary_small.experiment.lstm import LSTMNetwork
 from diffplast.tasks.completion import BinaryEpisodes, Presentation, RecurrentNetwork, completion_step, draw_patterns
 
 
 class Experiment(Strict):
     """The paper's experiment on small binary patterns.
 
-    extra_neurons: what the non-plastic network has beyond one neuron a bit and the bias. lstm_hidden: size of
-    the LSTM's state.
+    times: of an episode. long_times: the large task's, for the arm plastic_long. extra_neurons: what the non-plastic
+    network has beyond one neuron a bit and the bias. lstm_hidden: size of the LSTM's state.
     """
 
     bits: Positive
     times: Presentation
+    long_times: Presentation
     extra_neurons: Positive
     lstm_hidden: Positive
     init: PositiveFloat
@@ -30,8 +31,9 @@ class PlasticNetwork(RecurrentNetwork):
     being recalled in the steps after it.
     """
 
-    def __init__(self, experiment: Experiment):
-        super().__init__(experiment.bits + 1, "plastic", experiment.init, experiment.eta, self_plasticity=False)
+    def __init__(self, experiment: Experiment, generator: np.random.Generator):
+        e = experiment
+        super().__init__(e.bits + 1, "plastic", e.init, e.eta, generator, self_plasticity=False)
 
     def restore(self, inputs: Tensor, clamped: Tensor) -> Tensor:
         """Outputs of all bits in the last step, (B, bits)."""
@@ -41,10 +43,10 @@ class PlasticNetwork(RecurrentNetwork):
 class LargeNetwork(RecurrentNetwork):
     """A non-plastic network with extra neurons that no input reaches."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, generator: np.random.Generator):
         self.bits = experiment.bits
         self.extra = experiment.extra_neurons
-        super().__init__(self.bits + 1 + self.extra, "nonplastic", experiment.init, experiment.eta)
+        super().__init__(self.bits + 1 + self.extra, "nonplastic", experiment.init, experiment.eta, generator)
 
     def restore(self, inputs: Tensor, clamped: Tensor) -> Tensor:
         """Outputs of all bits in the last step, (B, bits)."""
@@ -53,39 +55,33 @@ class LargeNetwork(RecurrentNetwork):
         return self(inputs, clamped)[-1, :, : self.bits]
 
 
-class LSTMNetwork(nn.Module):
-    """An LSTM with a linear, tanh-squashed output for every bit; known bits are clamped onto the output."""
-
-    def __init__(self, experiment: Experiment):
-        super().__init__()
-        self.lstm = nn.LSTM(experiment.bits, experiment.lstm_hidden)
-        self.readout = nn.Linear(experiment.lstm_hidden, experiment.bits)
-
-    def restore(self, inputs: Tensor, clamped: Tensor) -> Tensor:
-        """Outputs of all bits in the last step, (B, bits). The LSTM has a bias of its own."""
-        hidden, _ = self.lstm(inputs[..., :-1])
-        outputs = torch.tanh(self.readout(hidden[-1]))
-        return torch.where(clamped[-1, :, :-1], inputs[-1, :, :-1], outputs)
-
-
-NETWORKS = {"plastic": PlasticNetwork, "nonplastic": LargeNetwork, "lstm": LSTMNetwork}
-
-
 class BinarySmall(Task[Experiment]):
     """Binary patterns, small."""
 
     title = "Binary patterns, small"
-    arms = {"plastic": "plastic", "nonplastic": "non-plastic RNN", "lstm": "LSTM"}
-    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False)}
+    arms = {
+        "plastic": "plastic",
+        "plastic_long": "plastic, shown longer",
+        "nonplastic": "non-plastic RNN",
+        "lstm": "LSTM",
+    }
+    metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
+    captured = frozenset({"nonplastic", "lstm"})
     Experiment = Experiment
 
-    def network(self) -> nn.Module:
-        """See NETWORKS."""
-        return NETWORKS[self.arm](self.experiment).to(self.device)
+    def network(self, generator: np.random.Generator) -> nn.Module:
+        """See the classes of networks here and in lstm.py."""
+        e = self.experiment
+        if self.arm == "lstm":
+            network = LSTMNetwork(e.bits, e.lstm_hidden, generator)
+        else:
+            network = LargeNetwork(e, generator) if self.arm == "nonplastic" else PlasticNetwork(e, generator)
+        return network.to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> BinaryEpisodes:
         """Patterns are random, so training and test differ by the generator alone."""
-        return draw_patterns(self.experiment.bits, self.experiment.times, generator, batch).to(self.device)
+        times = self.experiment.long_times if self.arm == "plastic_long" else self.experiment.times
+        return draw_patterns(self.experiment.bits, times, generator, batch).to(self.device)
 
     def step(self, network: nn.Module, episodes: BinaryEpisodes) -> Step:
         """Restore the pattern in the last step."""

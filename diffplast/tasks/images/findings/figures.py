@@ -9,7 +9,7 @@ from diffplast.report.results import ResultsError, RunResult, TaskResults
 
 
 def _example_runs(results: TaskResults, arms) -> dict[str, RunResult]:
-    """The first finished run of each of `arms`, all of one seed where there is one."""
+    """Return the first finished run of each of `arms`, all of one seed where there is one."""
     finished = {arm: {r.run.seed: r for r in results.finished(arm)} for arm in arms if arm in results.arms}
     finished = {arm: runs for arm, runs in finished.items() if runs}
     if not finished:
@@ -19,14 +19,14 @@ def _example_runs(results: TaskResults, arms) -> dict[str, RunResult]:
 
 
 def _nothing(heading: str) -> tuple[Figure, str]:
-    """A figure that says why there is nothing to see."""
+    """Return a figure that says why there is nothing to see."""
     figure = Figure(figsize=(style.WIDTH, 0.6))
     style.title(figure, heading)
     return figure, heading
 
 
 def restored(results: TaskResults) -> tuple[Figure, str]:
-    """One column an unseen episode: the images presented, the cue, what each arm restores of it, the truth."""
+    """Draw one column an unseen episode: the images presented, the cue, what each arm restores of it, the truth."""
     runs = _example_runs(results, ("plastic", "nonplastic"))
     if not runs:
         return _nothing("Unseen images: no finished run")
@@ -62,8 +62,11 @@ def restored(results: TaskResults) -> tuple[Figure, str]:
                 axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
     figure.get_layout_engine().set(h_pad=0.01, w_pad=0.01, hspace=0, wspace=0)
     errors = ", ".join(
-        f"{numbers.show(results.metric, np.median(results.values(arm)))} {results.label(arm)}" for arm in runs
+        f"{numbers.show(results.measure, np.median(results.values(arm)))} {results.label(arm)}" for arm in runs
     )
+    if "plastic" in runs:
+        blank = float(np.median(results.values("plastic", "blank_error")))
+        errors += f", {numbers.show(results.measure, blank)} left blank"
     style.title(figure, f"Unseen images, one half restored from memory: squared error {errors}")
     description = (
         f"{columns} unseen episodes as columns. Rows: the {first['presented'].shape[1]} images presented; one of "
@@ -73,15 +76,14 @@ def restored(results: TaskResults) -> tuple[Figure, str]:
     return figure, description
 
 
-def halves(matrix: np.ndarray) -> tuple[float, float]:
-    """Medians of a square matrix over pixels, row by row: within the halves of the image, and between them."""
-    lower = np.arange(len(matrix)) >= len(matrix) // 2
-    within = lower[:, None] == lower
-    return float(np.median(matrix[within])), float(np.median(matrix[~within]))
+def structure(run: RunResult, name: str) -> str:
+    """Say how alike the entries of neighbouring pixels are in a matrix of a run, against shuffled matrices."""
+    value, mean, sd = (run.metric(f"{name}_structure{part}") for part in ("", "_shuffled_mean", "_shuffled_sd"))
+    return f"{numbers.number(value)} (shuffled {numbers.number(mean)} ± {numbers.number(sd)})"
 
 
 def matrices(results: TaskResults) -> tuple[Figure, str]:
-    """The weights w and the coefficients α of a plastic network as pictures."""
+    """Draw the weights w and the coefficients α of a plastic network, with the number of their structure."""
     runs = _example_runs(results, ("plastic",))
     if not runs:
         return _nothing("The matrices w and α: no finished run")
@@ -99,7 +101,8 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
         picture = axes.imshow(
             matrix, cmap=colours, vmin=-limit, vmax=limit, extent=(0, side**2, side**2, 0), interpolation="none"
         )
-        axes.set_title(label)
+        value = numbers.number(runs["plastic"].metric(f"{name}_structure"))
+        axes.set_title(f"{label}: correlation {value}", fontsize=7)
         axes.set(xlabel="to pixel", xticks=[0, side**2], yticks=[0, side**2])
         bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02, extend="both")
         bar.ax.locator_params(nbins=2)
@@ -109,17 +112,15 @@ def matrices(results: TaskResults) -> tuple[Figure, str]:
             axes.set_ylabel("from pixel", labelpad=-8)
         reach.append(f"{numbers.number(float(np.abs(matrix).max()))} in {label.split()[-1]}")
     sizes = " and ".join(reach)
-    within, between = (numbers.number(value) for value in halves(shown["alpha"].astype(float)))
     edge = side**2 // len(shown["alpha"])
     block = f"{edge} × {edge}"
-    style.title(
-        figure, f"Plasticity α, strongest of each {block}: median {between} between an image's halves, {within} within"
-    )
+    alike = structure(runs["plastic"], "alpha")
+    style.title(figure, f"Structure of α: the connections of neighbouring pixels correlate by {alike}")
     description = (
         f"The weights w and the plasticity coefficients α of one trained plastic network as two square pictures, a "
         f"row for each pixel from which and a column for each pixel to which a connection leads; blue is negative, "
         f"red positive. The largest magnitude is {sizes}; each point is the strongest of {block} connections. The "
-        f"median of these points of α is {between} where a connection leads from one half of the image, upper or "
-        f"lower, to the other, and {within} where it stays within one."
+        f"correlation of neighbouring pixels' connections is {structure(runs['plastic'], 'weight')} in w and {alike} "
+        "in α."
     )
     return figure, description

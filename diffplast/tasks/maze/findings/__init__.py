@@ -1,1 +1,16 @@
-"""What the report shows of the task: claims, figures, page text."""
+"""What the report shows of the maze: claims, figures, an animation, a player, page text."""
+
+from diffplast.report.findings import Findings, Player
+
+from . import animation, claims, figures, paper
+
+FINDINGS = Findings(
+    claims=claims.CLAIMS,
+    quoted=paper.QUOTED,
+    curves=paper.FIGURE_6,
+    figures={"maze_paths": figures.paths},
+    animations={"maze_episodes": animation.animation},
+    player=Player(animation.episodes),
+    headline=True,
+    program_seconds=paper.PROGRAM_SECONDS,
+)

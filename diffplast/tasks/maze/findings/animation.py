@@ -23,7 +23,7 @@ STEP_MS = 90
 
 
 def animation(results: TaskResults) -> tuple[list[Image.Image], list[int]]:
-    """The two episodes that `maze.paths` draws, side by side, with the reward so far; and each frame's time in ms."""
+    """Draw the two episodes of `figures.paths` side by side, with the reward so far; return frames and times in ms."""
     run = plastic_run(results)
     if run is None:
         picture = Image.new("RGB", (FINE * 400, FINE * HEAD), style.PAPER)
@@ -54,7 +54,7 @@ def animation(results: TaskResults) -> tuple[list[Image.Image], list[int]]:
 
 
 def _frame(empty: Image.Image, panels: list[tuple], step: int, colour: str) -> Image.Image:
-    """The mazes after `step` steps."""
+    """Draw the mazes after `step` steps."""
     picture = empty.copy()
     draw = ImageDraw.Draw(picture)
     for left, places, lines, rewards in panels:
@@ -79,7 +79,7 @@ def _write(picture: Image.Image, place: tuple[int, int], text: str) -> None:
 
 
 def episodes(results: TaskResults) -> dict:
-    """What the page's player shows, as plain numbers.
+    """Return what the page's player shows, as plain numbers; nothing where no run has finished.
 
     walls (rows, columns): 0 or 1. agents: the first finished run of every arm, with the `typical` maze; of every
     maze the goal (row, column), and for early and late the path (T + 1) of (row, column) and the rewards (T).
@@ -109,4 +109,4 @@ def episodes(results: TaskResults) -> dict:
                     "mazes": mazes,
                 }
             )
-    return {"walls": walls, "agents": agents}
+    return {"walls": walls, "agents": agents} if agents else {}

@@ -20,7 +20,7 @@ NOTHING = "The plastic agent's ways: no finished run"
 
 
 def track(path: np.ndarray, reward: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Line segments (S, 2, 2) of (row, column) and their steps (S,).
+    """Return line segments (S, 2, 2) of (row, column) and their steps (S,).
 
     A step that finds the reward leads to the goal, and the next one starts where the agent was put.
     """
@@ -29,7 +29,7 @@ def track(path: np.ndarray, reward: np.ndarray, goal: np.ndarray) -> tuple[np.nd
 
 
 def draw_episode(axes: Axes, walls: np.ndarray, path: np.ndarray, reward: np.ndarray, goal: np.ndarray) -> None:
-    """The maze, the goal and the agent's way; later steps are lighter and a little aside, so that none is hidden."""
+    """Draw the maze, the goal and the agent's way; later steps are lighter and a little aside, to hide none."""
     axes.imshow(walls, cmap="Greys", vmin=0, vmax=1.6)
     axes.plot(goal[1], goal[0], "s", color=GOAL, markersize=8.5, zorder=2)
     segments, steps = track(path, reward, goal)
@@ -46,13 +46,13 @@ def draw_episode(axes: Axes, walls: np.ndarray, path: np.ndarray, reward: np.nda
 
 
 def typical(shown: dict[str, np.ndarray]) -> int:
-    """Of the episodes kept, the one of median reward after training."""
+    """Return, of the episodes kept, the one of median reward after training."""
     later = shown["late_reward"].astype(float).sum(axis=1)
     return int(np.argsort(later, kind="stable")[len(later) // 2])
 
 
 def when(run: RunResult) -> tuple[str, str]:
-    """The two networks in words."""
+    """Write the two networks in words."""
     return "before training", f"after {int(run.metrics['train_episodes']):,} episodes"
 
 
@@ -61,13 +61,13 @@ def _times(count: int) -> str:
 
 
 def plastic_run(results: TaskResults) -> RunResult | None:
-    """The first finished run of the plastic arm."""
+    """Return the first finished run of the plastic arm, if there is one."""
     runs = results.finished("plastic") if "plastic" in results.arms else []
     return runs[0] if runs else None
 
 
 def paths(results: TaskResults) -> tuple[Figure, str]:
-    """The plastic agent in one maze before and after training: of those kept, the one of median reward after it."""
+    """Draw the plastic agent in one maze before and after training: of those kept, the one of median reward."""
     run = plastic_run(results)
     if run is None:
         figure, heading = Figure(figsize=(style.WIDTH, 0.6)), NOTHING

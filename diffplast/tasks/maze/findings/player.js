@@ -1,5 +1,5 @@
 // The maze player: play, pause and step through an episode before training and one after it, side by side.
-// figure.maze holds the episodes as JSON: what diffplast/figures/maze_episodes.py calls `episodes`.
+// figure.maze holds the episodes as JSON: what animation.py beside this file calls `episodes`.
 addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.maze").forEach((figure) => {
   const find = (selector) => figure.querySelector(selector);
   const { walls, agents } = JSON.parse(find("script").textContent);

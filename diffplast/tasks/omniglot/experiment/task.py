@@ -1,36 +1,47 @@
 """Omniglot: five new characters are shown once each with their labels; a new drawing of one of them is to be named."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from diffplast.core.errors import UserError
 from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.core.task import Settings as BaseSettings
+from diffplast.tasks.omniglot.experiment.head import loss, probabilities
+from diffplast.tasks.omniglot.experiment.network import Network
+
+# Of the program's evaluation, which shuffles all characters once more: see `Omniglot.episodes`.
+RELEASED_SEED = 1000
+
+
+def _halves_to_one(side: int) -> int:
+    if side < 3 or side & (side + 1):
+        raise ValueError("expected 3, 7, 15, 31 or the like, which the convolutions halve to one pixel")
+    return side
 
 
 class Experiment(Strict):
     """The paper's 5-way 1-shot classification.
 
-    ways: characters of an episode. shots: labelled drawings of each. side: of a drawing, in pixels. features: of
-    every convolution, and inputs of the head. label_strength: of a label's input to its output.
-    init_weight: standard deviation of the head's initial weights. init_alpha: its plasticity coefficients start
-    uniform in [0, init_alpha). eta: the trace's initial rate. lstm_hidden: size of the LSTM head's state.
+    ways: characters of an episode. shots: labelled drawings of each. side: of a drawing, in pixels, 2^n - 1, so that
+    n - 1 convolutions leave one pixel. features: of every convolution, and inputs of the plastic layer.
+    label_strength: of a label's input to its output. init_weight: standard deviation of the layer's initial weights.
+    init_alpha: its plasticity coefficients start uniform in [0, init_alpha), a shared one at init_alpha. eta: the
+    trace's initial rate.
     """
 
-    ways: Positive
+    ways: Annotated[int, Field(ge=2)]
     shots: Positive
-    side: Positive
+    side: Annotated[int, AfterValidator(_halves_to_one)]
     features: Positive
     label_strength: PositiveFloat
     init_weight: PositiveFloat
     init_alpha: PositiveFloat
     eta: PositiveFloat
-    lstm_hidden: Positive
 
 
 class Settings(BaseSettings):
@@ -42,12 +53,9 @@ class Settings(BaseSettings):
     A number: a batch is one tested drawing of each of as many characters. That many times, the characters are divided
     anew into groups of `ways`; each group is presented, and the tested drawings of all its characters are to be named.
     So a drawing is in many episodes, but passes the convolutions, which take nearly all of the time, once.
-
-    precision: of the convolutions; the head is float32 in either case.
     """
 
-    groupings: Positive | None
-    precision: Literal["float32", "bf16"]
+    groupings: Positive | None = None
 
 
 @dataclass
@@ -67,87 +75,6 @@ class Episodes:
     answer: Tensor
 
 
-class PlasticHead(nn.Module):
-    """Features -> softmax over the classes: weight (F, ways); alpha (F, ways), 0-d or None; eta 0-d.
-
-    plasticity: "plastic", "homogeneous" (one coefficient for all connections) or "nonplastic".
-    """
-
-    def __init__(self, plasticity: str, experiment: Experiment):
-        super().__init__()
-        shape = experiment.features, experiment.ways
-        self.label_strength = experiment.label_strength
-        self.weight = nn.Parameter(experiment.init_weight * torch.randn(shape))
-        self.alpha = self.eta = None
-        if plasticity != "nonplastic":
-            self.alpha = nn.Parameter(experiment.init_alpha * torch.rand(shape if plasticity == "plastic" else ()))
-            self.eta = nn.Parameter(torch.tensor(experiment.eta))
-
-    def forward(self, shown: Tensor, label: Tensor, tested: Tensor) -> Tensor:
-        """shown (P, S, F), label (P, S, ways) one-hot, tested (P, Q, F) -> probabilities (P, Q, ways).
-
-        The label is a strong input of its output, so that the output is what the label says and the connections
-        from the active features to it are strengthened (Oja's rule); tested drawings leave no trace.
-        """
-        if self.alpha is None:
-            return torch.softmax(tested @ self.weight, dim=-1)
-        trace = self.weight.new_zeros(len(shown), *self.weight.shape)
-        for x, y in zip(shown.unbind(1), label.unbind(1), strict=True):
-            total = (x[:, None] @ (self.weight + self.alpha * trace)).squeeze(1)
-            y = torch.softmax(total + self.label_strength * y, dim=-1)
-            trace = trace + self.eta * y[:, None, :] * (x[:, :, None] - y[:, None, :] * trace)
-        return torch.softmax(tested @ (self.weight + self.alpha * trace), dim=-1)
-
-
-class LSTMHead(nn.Module):
-    """The non-plastic way: an LSTM sees features and label of every drawing, and names the last one."""
-
-    def __init__(self, experiment: Experiment):
-        super().__init__()
-        self.ways = experiment.ways
-        self.lstm = nn.LSTM(experiment.features + experiment.ways, experiment.lstm_hidden, batch_first=True)
-        self.readout = nn.Linear(experiment.lstm_hidden, experiment.ways)
-
-    def forward(self, shown: Tensor, label: Tensor, tested: Tensor) -> Tensor:
-        """As PlasticHead; every tested drawing, without label, is one step from the state after the presentation."""
-        presentations, queries, _ = tested.shape
-        _, state = self.lstm(torch.cat([shown, label], dim=-1))
-        state = tuple(part.repeat_interleave(queries, dim=1) for part in state)
-        last = F.pad(tested, (0, self.ways)).reshape(presentations * queries, 1, -1)
-        hidden, _ = self.lstm(last, state)
-        return torch.softmax(self.readout(hidden), dim=-1).view(presentations, queries, self.ways)
-
-
-class Network(nn.Module):
-    """Convolutions (3 × 3, stride 2, tanh) down to one pixel, and the head of the arm."""
-
-    def __init__(self, arm: str, experiment: Experiment, precision: str):
-        super().__init__()
-        layers, channels, side = [], 1, experiment.side
-        while side > 1:
-            layers.append(nn.Conv2d(channels, experiment.features, 3, stride=2))
-            channels, side = experiment.features, (side - 1) // 2
-        self.convolutions = nn.ModuleList(layers).to(memory_format=torch.channels_last)
-        self.head = LSTMHead(experiment) if arm == "lstm" else PlasticHead(arm, experiment)
-        self.ways, self.bf16 = experiment.ways, precision == "bf16"
-
-    def forward(self, episodes: Episodes) -> Tensor:
-        """Probabilities (P, Q, ways). All drawings pass the convolutions in one batch, each once."""
-        features = self.features(torch.cat([episodes.shown, episodes.tested]))
-        shown, tested = features.split([len(episodes.shown), len(episodes.tested)])
-        # Not shown[presented]: the gradient of an index is added up by several threads, in any order.
-        shown, tested = F.embedding(episodes.presented, shown), F.embedding(episodes.asked, tested)
-        return self.head(shown, F.one_hot(episodes.label, self.ways).float(), tested)
-
-    def features(self, drawings: Tensor) -> Tensor:
-        """drawings (D, side, side) -> (D, F), float32."""
-        x = drawings[:, None]
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            for convolution in self.convolutions:
-                x = torch.tanh_(convolution(x))  # in place: no second copy of the largest array
-        return x.float().flatten(1)
-
-
 class Omniglot(Task[Experiment]):
     """Omniglot, 5-way 1-shot."""
 
@@ -156,10 +83,10 @@ class Omniglot(Task[Experiment]):
         "plastic": "plastic",
         "homogeneous": "homogeneous α",
         "nonplastic": "non-plastic",
-        "lstm": "LSTM",
     }
-    metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True)}
+    metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True, percent=True)}
     dataset = "omniglot"
+    further_tests: ClassVar = {"final": None, "released": 100}  # program: 100 episodes a network
     Experiment = Experiment
     Settings = Settings
 
@@ -174,20 +101,27 @@ class Omniglot(Task[Experiment]):
         drawings = torch.from_numpy(data["drawings"]).to(device)
         self.per_class = drawings.shape[1]
         self.drawings = torch.stack([torch.rot90(drawings, turns, (-2, -1)) for turns in range(4)]).flatten(0, 2)
-        self.classes = {split: data[f"{split}_classes"] for split in ("train", "test")}
-        batch, characters = settings.for_arm("batch", arm), len(self.classes["train"])
-        if settings.groupings is not None and batch > characters:
+        self.classes = {split: data[f"{split}_classes"] for split in ("train", "test", "final")}
+        # Of the final characters none, so that nothing is known of them before the final number.
+        known = np.sort(np.concatenate([self.classes["train"], self.classes["test"]]))
+        self.classes["released"] = np.random.default_rng(RELEASED_SEED).permutation(known)[: len(self.classes["test"])]
+        batch, characters = self.settings.batch, len(self.classes["train"])
+        if self.settings.groupings is not None and batch > characters:
             remedy = "set a smaller batch, or groupings to null"
             raise UserError(
                 f"omniglot: a batch of {batch} needs as many characters, and there are {characters}: {remedy}"
             )
 
-    def network(self) -> nn.Module:
+    def network(self, generator: np.random.Generator) -> nn.Module:
         """See Network."""
-        return Network(self.arm, self.experiment, self.settings.precision).to(self.device)
+        return Network(self.arm, self.experiment, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
-        """Characters of the split, how they are grouped, the turn of each, the drawings and the order of presentation.
+        """Draw characters of the split, their groups, the turn of each, the drawings and the order of presentation.
+
+        split: "train", "test" or "final", which share no character; or "released", as in the program's evaluation: the
+        characters are shuffled again, so that most of those tested were trained on, and the drawing asked for is any
+        of its character, so that it may be one that is shown.
 
         The characters of a presentation, and with `groupings` those of a batch, are different ones. Where they make
         no whole number of groups, the last one is filled up with others of the batch; fewer than one group has
@@ -207,6 +141,8 @@ class Omniglot(Task[Experiment]):
         drawing = generator.permuted(np.tile(np.arange(per_class), (len(character), 1)), axis=-1)[:, : shots + 1]
         number = ((turn * (len(self.drawings) // 4 // per_class) + character) * per_class)[:, None] + drawing
         shown, tested = number[:, :shots], number[:, shots]
+        if split == "released":
+            tested = tested - drawing[:, shots] + generator.integers(per_class, size=len(character))
 
         order = generator.permuted(np.tile(np.arange(ways * shots), (len(group), 1)), axis=-1)
         label = order % ways
@@ -232,13 +168,12 @@ class Omniglot(Task[Experiment]):
 
         A drawing that is tested in several presentations counts once in the accuracy, as the share of right answers.
         """
-        probabilities = network(episodes)
-        target = F.one_hot(episodes.answer, self.experiment.ways).float()
-        correct = (probabilities.detach().argmax(dim=-1) == episodes.answer).float()
-        asked, answers = episodes.asked.flatten(), correct.new_zeros(2, len(episodes.tested))
+        logits = network(episodes)
+        correct = (logits.detach().argmax(dim=-1) == episodes.answer).float()
         counted = torch.stack([correct.flatten(), torch.ones_like(correct).flatten()])
-        right, times = answers.index_add_(1, asked, counted)
-        return Step(F.binary_cross_entropy(probabilities, target), {"accuracy": right / times})
+        answers = correct.new_zeros(2, len(episodes.tested))
+        right, times = answers.index_add_(1, episodes.asked.flatten(), counted)  # whole numbers, in any order
+        return Step(loss(logits, episodes.answer), {"accuracy": right / times})
 
     def examples(self, network, untrained, generator):
         """Four held-out episodes: shown (4, S, side, side), label (4, S), tested (4, side, side), answer (4,),
@@ -246,13 +181,13 @@ class Omniglot(Task[Experiment]):
         """
         with torch.no_grad():
             episodes = self.episodes("test", generator, 4)
-            probabilities = network(episodes)
+            found = probabilities(network(episodes))
         return {
             "shown": _codes(episodes.shown[episodes.presented]),
             "label": episodes.label.cpu().numpy().astype(np.uint8),
             "tested": _codes(episodes.tested),
             "answer": episodes.answer[:, 0].cpu().numpy().astype(np.uint8),
-            "probabilities": probabilities[:, 0].cpu().numpy().astype(np.float16),
+            "probabilities": found[:, 0].cpu().numpy().astype(np.float16),
         }
 
 

@@ -1,1 +1,12 @@
-"""What the report shows of the task: claims, figures, page text."""
+"""What the report shows of Omniglot: claims, figures, page text."""
+
+from diffplast.report.findings import Findings
+
+from . import claims, figures, paper
+
+FINDINGS = Findings(
+    claims=claims.CLAIMS,
+    quoted=paper.QUOTED,
+    figures={"omniglot_table": figures.table_1},
+    program_seconds=paper.PROGRAM_SECONDS,
+)

@@ -1,70 +1,92 @@
-"""Our accuracies beside those the paper compares itself with."""
+"""Our accuracies, by both evaluations, beside those of table 1."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from diffplast.report import numbers, published, style
+from diffplast.report import numbers, style
+from diffplast.report.paper import Quoted
 from diffplast.report.results import TaskResults
 
+from .paper import ACCURACY, LATER, OTHERS, WAYS
 
-def beside_published(results: TaskResults) -> tuple[Figure, str]:
-    """A dot for each method: ours over seeds, the published ones with their ± where given."""
-    data = results.data_label
-    rows = []  # name, value, low, high, text, colour
+EVALUATIONS = {"accuracy_final": "new characters", "accuracy_released": "released evaluation"}
+"""Metric -> how it is tested."""
+
+
+def table_1(results: TaskResults) -> tuple[Figure, str]:
+    """Draw a dot for every seed and evaluation of ours, and the published accuracies with their ± where given."""
+    chance = 1 / WAYS.value
+    rows: list[tuple[str, list[float], float, float, str, str]] = []  # name, dots, low, high, text, colour
     for arm in results.arms:
-        values = results.values(arm)
         colour = style.arm_style(arm, results.arms)["color"]
-        if len(values):
-            middle, low, high = numbers.band(values)
-            text = f"{numbers.show(results.metric, middle)}"
+        for metric, how in EVALUATIONS.items():
+            values = results.values(arm, metric)
+            if not len(values):
+                rows.append((f"{results.label(arm)}, {how}", [], chance, chance, "no finished run", colour))
+                continue
+            text = numbers.percent(float(np.median(values)))
             if len(values) > 1:
-                text += f" ({numbers.bare(results.metric, low)}–{numbers.bare(results.metric, high)})"
-            label = f"{results.label(arm)}, {numbers.seeds(len(values))}"
-            rows.append((label, middle, low, high, text, colour))
-        else:
-            rows.append((results.label(arm), None, None, None, "no finished run", colour))
+                least, most = (numbers.bare(results.measure, value) for value in (values.min(), values.max()))
+                text += f" ({least}–{most})"
+            name = f"{results.label(arm)}, {how}"
+            rows.append((name, list(values), values.min(), values.max(), text, colour))
     ours = len(rows)
-    for name, (value, margin) in published.OMNIGLOT.items():
-        text = f"{100 * value:g}" + (f" ± {100 * margin:g}" if margin else "") + numbers.unit(results.metric)
-        rows.append((name, value, value - (margin or 0), value + (margin or 0), text, style.INK))
+    rows += [_published(quoted) for quoted in _sorted()]
 
+    # Ours and the published ones are all near 100 %; what is at chance is named at the edge.
+    edge = 0.8 if all(value >= 0.8 or value < 2 * chance for _, dots, *_ in rows for value in dots) else 0.0
     figure = Figure(figsize=(style.WIDTH, 0.19 * len(rows) + 1.0))
     axes = figure.subplots()
     places = [-index - (0.9 if index >= ours else 0) for index in range(len(rows))]
-    chance = 1 / published.OMNIGLOT_WAYS
-    axes.axvline(chance, color=style.FAINT, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "chance", (chance, places[-1] - 0.45), xytext=(2, 0), textcoords="offset points", color=style.FAINT,
-        fontsize=6.5,
-    )
-    for place, (_, value, low, high, text, colour) in zip(places, rows, strict=True):
-        if value is not None:
-            axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
-            axes.plot(value, place, "o" if place > -ours else "D", color=colour, markersize=3.6, clip_on=False)
-        # Beside the dot, on the side with more room.
-        left = value is not None and value > 0.55
+    for place, (_, dots, low, high, text, colour) in zip(places, rows, strict=True):
+        if not dots or high < edge:
+            axes.annotate(
+                f"◂ {text}" if dots else text, (edge, place), xytext=(4, 0), textcoords="offset points", va="center",
+                fontsize=6.5,
+            )
+            continue
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
+        marker = "o" if place > -ours else "D"
+        axes.plot(dots, [place] * len(dots), marker, color=colour, markersize=3.2, clip_on=False)
+        left = low > (1 + edge) / 2  # beside the dots, on the side with more room
         axes.annotate(
-            text, ((low if left else high) if value is not None else chance, place), xytext=(-6 if left else 6, 0),
-            textcoords="offset points", ha="right" if left else "left", va="center", fontsize=6.5,
+            text, (low if left else high, place), xytext=(-6 if left else 6, 0), textcoords="offset points",
+            ha="right" if left else "left", va="center", fontsize=6.5,
         )
     axes.axhline(-ours + 0.05, color=style.FAINT, linewidth=0.5)
     axes.set_yticks(places, [row[0] for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(0, 1.005)
+    axes.set_xlim(edge, 1.002)
     axes.set_ylim(places[-1] - 0.6, 0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=f"{numbers.NBSP}%"))
-    axes.set_xlabel(f"accuracy, {published.OMNIGLOT_WAYS}-way 1-shot")
-    best = "; ".join(f"{name} {text}" for name, *_, text, _ in rows[:ours])
-    paper = "; ".join(f"{name} {text}" for name, *_, text, _ in rows[ours:])
-    head = results.arms[0]
-    values = results.values(head)
-    mine = numbers.show(results.metric, np.median(values)) if len(values) else "no result"
-    reference = numbers.show(results.metric, published.OMNIGLOT["DP (the paper)"][0])
-    heading = f"One-shot accuracy: {mine} {results.label(head)} on {data}; published on Omniglot: {reference}"
+    axes.set_xlabel(f"accuracy, {WAYS.value:g}-way 1-shot")
+    parts = []
+    for arm in results.arms[:1]:
+        for metric, how in EVALUATIONS.items():
+            values = results.values(arm, metric)
+            parts.append(f"{numbers.percent(float(np.median(values)))} ({how})" if len(values) else "no result")
+    published = f"{numbers.percent(ACCURACY.value)} and {numbers.percent(LATER.value)} (v3?)"
+    heading = f"One-shot accuracy on {results.data_label}: {', '.join(parts)}; published: {published}"
     style.title(figure, heading)
+    said = ["; ".join(f"{name} {text}" for name, *_, text, _ in part) for part in (rows[:ours], rows[ours:])]
     return figure, (
-        f"Accuracy on unseen characters, {published.OMNIGLOT_WAYS}-way 1-shot. Ours, on {data}: {best}. "
-        f"Published, on Omniglot: {paper}. Chance is {numbers.show(results.metric, chance)}."
+        f"Accuracy, {WAYS.value:g}-way 1-shot. Ours, a dot for each seed, on {results.data_label}: {said[0]}. "
+        f"Published, on Omniglot: {said[1]}. Chance is {numbers.percent(chance)}."
     )
+
+
+def _sorted() -> list[Quoted]:
+    named = (
+        Quoted("the paper (version 1)", ACCURACY.value, ACCURACY.source, ACCURACY.margin),
+        Quoted("the paper (v3?)", LATER.value, LATER.source, LATER.margin),
+    )
+    return sorted((*OTHERS, *named), key=lambda quoted: quoted.value)
+
+
+def _published(quoted: Quoted) -> tuple[str, list[float], float, float, str, str]:
+    margin = quoted.margin or 0
+    text = f"{100 * quoted.value:g}" + (f" ± {100 * margin:.2g}" if margin else "") + f"{numbers.NBSP}%"
+    name = quoted.what + (" (v3?)" if quoted.source.startswith("v3?") and "v3?" not in quoted.what else "")
+    return name, [quoted.value], quoted.value - margin, quoted.value + margin, text, style.INK

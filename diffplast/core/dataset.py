@@ -3,7 +3,8 @@
 images     train (n, 1024), test (m, 1024): uint8 codes of pixels, 32 × 32 in rows; see `encode`
            train_source (n,), test_source (m,): index into sources; sources (s,): names
 omniglot   drawings (classes, drawings each, 31, 31): uint8, 0 is paper and 255 is ink; names (classes,)
-           train_classes, test_classes: indices into drawings, disjoint
+           train_classes, test_classes, final_classes: indices into drawings, disjoint. The tests' may be looked at
+           while settings are chosen; the final ones are for the final number alone
 """
 
 import hashlib
@@ -15,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 
 IMAGE_SIDE = 32
 DRAWING_SIDE = 31
 
+CLASSES = ("train_classes", "test_classes", "final_classes")
 KEYS = {
     "images": ("train", "test", "train_source", "test_source", "sources"),
-    "omniglot": ("drawings", "names", "train_classes", "test_classes"),
+    "omniglot": ("drawings", "names", *CLASSES),
 }
 PIXELS = {"images": ("train", "test"), "omniglot": ("drawings",)}  # what `digest` covers, in this order
 
@@ -59,6 +61,15 @@ def digest(kind: str, arrays: dict) -> str:
     total = hashlib.sha256()
     for key in PIXELS[kind]:
         total.update(np.ascontiguousarray(arrays[key]).tobytes())
+    return total.hexdigest()
+
+
+def fingerprint(arrays: dict[str, np.ndarray]) -> str:
+    """sha256 over all that a run sees of a data set: every array as `load` returns it, with its name and shape."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
 
 
@@ -134,17 +145,17 @@ def _image_problems(train, test, train_source, test_source, sources) -> list[str
     return problems
 
 
-def _character_problems(drawings, names, train_classes, test_classes) -> list[str]:
+def _character_problems(drawings, names, **parts) -> list[str]:
     size = (DRAWING_SIDE, DRAWING_SIDE)
     if drawings.dtype != np.uint8 or drawings.ndim != 4 or drawings.shape[2:] != size:
         return [f"drawings is {_describe(drawings)}, not uint8 (classes, drawings, {size[0]}, {size[1]})"]
     problems = []
     if names.shape != drawings.shape[:1] or names.dtype.kind != "U":
         problems.append(f"names is {_describe(names)}, not a name for each of the {len(drawings)} classes")
-    if not all(_are_indices(part, len(drawings)) and len(part) for part in (train_classes, test_classes)):
-        problems.append(f"train_classes and test_classes are not indices of {len(drawings)} classes")
-    elif np.intersect1d(train_classes, test_classes).size:
-        problems.append("train_classes and test_classes overlap")
+    if not all(_are_indices(part, len(drawings)) and len(part) for part in parts.values()):
+        problems.append(f"{', '.join(CLASSES)} are not indices of {len(drawings)} classes")
+    elif len(np.unique(np.concatenate(list(parts.values())))) < sum(map(len, parts.values())):
+        problems.append(f"{', '.join(CLASSES)} overlap")
     return problems
 
 

@@ -1,0 +1,113 @@
+"""The autograd functions of recorded episodes: recordings run forward once and know their backward pass.
+
+That pass is differentiable once. Where autograd wants the graph of the backward pass (`create_graph=True`), the episode
+runs again in the naive form, and its gradients are found from there.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .naive import naive
+
+
+def _naive_gradients(tensors, wanted, clamped, rule, grads):
+    """Differentiable gradients by (inputs, weight, alpha, eta, x, trace), None where not wanted.
+
+    grads: cotangents of outputs, x and trace, None for those not used.
+    """
+    # Aliases: where one tensor was computed from another, the gradient by the latter must not include that way.
+    inputs, weight, alpha, eta, x, trace = aliases = [
+        None if tensor is None else tensor.view_as(tensor) for tensor in tensors
+    ]
+    if trace is None and alpha is not None:
+        trace = weight.new_zeros(len(x), *weight.shape)
+    outputs, state = naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
+    used = [(result, grad) for result, grad in zip((outputs, *state), grads, strict=True) if grad is not None]
+    by = [alias for alias, want in zip(aliases, wanted, strict=True) if want]
+    results, cotangents = zip(*used, strict=True)
+    found = iter(torch.autograd.grad(results, by, cotangents, create_graph=True, materialize_grads=True))
+    return tuple(next(found) if want else None for want in wanted)
+
+
+class Recurrence(torch.autograd.Function):
+    """Attaches a finished recording to the tensors that it was computed from."""
+
+    @staticmethod
+    def forward(ctx, recording, clamped, rule, *tensors):
+        ctx.recording, ctx.clamped, ctx.rule = recording, clamped, rule
+        ctx.save_for_backward(recording.states, *tensors)  # so that autograd notices changes in place
+        ctx.set_materialize_grads(False)
+        return recording.states[1:].contiguous(), recording.states[-1].clone(), recording.trace
+
+    @staticmethod
+    def backward(ctx, *grads):
+        _, *tensors = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[3:]
+        if torch.is_grad_enabled():
+            found = _naive_gradients(tensors, wanted, ctx.clamped, ctx.rule, grads)
+        else:
+            found = ctx.recording.gradients(*grads, trace_wanted=wanted[5])
+        return None, None, None, *(grad if want else None for grad, want in zip(found, wanted, strict=True))
+
+
+def resized(tensor: Tensor, length: int) -> Tensor:
+    """Return the tensor with another length along its first axis: shortened, or zeros added."""
+    if length <= len(tensor):
+        return tensor[:length]
+    longer = tensor.new_zeros(length, *tensor.shape[1:])
+    longer[: len(tensor)] = tensor
+    return longer
+
+
+def attach(recording: Any, clamped: Tensor | None, rule: str, tensors: tuple) -> tuple[Tensor, tuple]:
+    """Make the results of a recording differentiable: (outputs, (x, trace)).
+
+    tensors: inputs, weight, alpha, eta, x and trace, None for those that there are not.
+    """
+    outputs, x, trace = Recurrence.apply(recording, clamped, rule, *tensors)
+    return outputs, (x, trace)
+
+
+class Replay(torch.autograd.Function):
+    """Attaches a graph recorded from leaves of its own to the tensors whose values the leaves have."""
+
+    @staticmethod
+    def forward(ctx, record, rule, *tensors):
+        ctx.record, ctx.rule = record, rule
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        _, _, results = record
+        return tuple(None if result is None else result.detach().clone() for result in results)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        if torch.is_grad_enabled():
+            wanted = ctx.needs_input_grad[2:]
+            return None, None, *_naive_gradients(ctx.saved_tensors, wanted, None, ctx.rule, grads)
+        steps, leaves, results = ctx.record
+        given = [(result, grad) for result, grad in zip(results, grads, strict=True) if grad is not None]
+        wanted = [*steps, *(leaf for leaf in leaves if leaf is not None)]
+        roots, cotangents = zip(*given, strict=True)
+        found = torch.autograd.grad(roots, wanted, cotangents, retain_graph=True, materialize_grads=True)
+        others = iter(found[len(steps) :])
+        return (
+            None,
+            None,
+            torch.stack(found[: len(steps)]),
+            *(None if leaf is None else next(others) for leaf in leaves),
+        )
+
+
+def replay(record: tuple, rule: str, tensors: tuple) -> tuple[Tensor, tuple]:
+    """Make the results of a recorded graph differentiable by `tensors`: (outputs, (x, trace)).
+
+    record: T leaves, the inputs; the leaves of the other tensors, in their order, None for None; and the results, T
+    outputs, x and trace. tensors: inputs, weight, alpha, eta, x and trace.
+    """
+    steps, leaves, (outputs, x, trace) = record
+    with torch.enable_grad():
+        results = torch.stack(outputs), x, trace
+    outputs, x, trace = Replay.apply((steps, leaves, results), rule, *tensors)
+    return outputs, (x, trace)

@@ -1,0 +1,105 @@
+"""The conditions that a claim of the paper is about, and in which of them ours differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from diffplast.report.results import TaskResults
+
+FLAT = 0.05
+"""A curve is flat where its last two quarters differ by at most this share of the way from its start to its end."""
+PLAIN = {"decay": None, "anneal": None, "clip": None, "average": None}
+"""Settings that no program of the paper has, but where a claim says so."""
+WORDS = {
+    "lr": "rate", "decay": "decay of the rate", "anneal": "rate falling to 0 over the last share", "clip": "clip",
+    "average": "average of the parameters", "adam_eps": "Adam's epsilon",
+}
+"""Settings in words."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The paper's conditions.
+
+    experiment: environment, architecture and inputs, by dotted key of the task's block `experiment`. settings: how it
+    was trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
+    program have one each. episodes: length of its training; ours may be shorter where its curve is flat, unless the
+    claim counts episodes (flat_counts False). data: name of its data set. always: what differs whatever the parameters
+    say.
+    """
+
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    episodes: int | Mapping[str, int] | None = None
+    flat_counts: bool = True
+    data: str | None = None
+    always: tuple[str, ...] = ()
+
+
+def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) -> list[str]:
+    """Return in words what differs from the paper's conditions in any of `arms`; each says what the paper has."""
+    by_arm = {arm: _of_arm(found, arm, paper) for arm in arms}
+    every = list(dict.fromkeys(text for texts in by_arm.values() for text in texts))
+    words = list(paper.always)
+    for text in every:
+        having = [arm for arm in arms if text in by_arm[arm]]
+        words.append(text if len(having) == len(arms) else f"{' and '.join(map(found.label, having))}: {text}")
+    if paper.data is not None and found.data is not None and found.data["name"] != paper.data:
+        words.append(f"data {found.data_label} (paper: {paper.data})")
+    return words
+
+
+def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
+    words = []
+    for key, wanted in paper.experiment.items():
+        wanted, ours = _own(wanted, arm), found.experiment(key, arm)
+        if not _same(ours, wanted):
+            words.append(f"{key.replace('.', ' ')} {_write(ours)} (paper: {_write(wanted)})")
+    for name, wanted in paper.settings.items():
+        wanted, ours = _own(wanted, arm), found.setting(name, arm)
+        if not _same(ours, wanted):
+            words.append(f"{WORDS.get(name, name)} {_write(ours)} (paper: {_write(wanted)})")
+    if paper.episodes is not None and (runs := found.finished(arm)):
+        wanted, ours = _own(paper.episodes, arm), min(run.episodes for run in runs)
+        if ours < wanted and not (paper.flat_counts and is_flat(found, arm)):
+            still = " while its curve still moved" if paper.flat_counts else ""
+            words.append(f"{ours:,} of {wanted:,} training episodes{still}")
+    return words
+
+
+def _same(ours: Any, wanted: Any) -> bool:
+    ours = ours.model_dump() if hasattr(ours, "model_dump") else ours
+    return ours in wanted if isinstance(wanted, set | frozenset) else ours == wanted
+
+
+def _own(value: Any, arm: str) -> Any:
+    return value[arm] if isinstance(value, Mapping) else value
+
+
+def _write(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, set | frozenset):
+        return " or ".join(sorted(map(_write, value)))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if hasattr(value, "model_dump"):
+        value = value.model_dump()
+    return " ".join(f"{key} {_write(part)}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def is_flat(found: TaskResults, arm: str) -> bool:
+    """Return whether the median curve of an arm no longer moves: see FLAT. Under eight windows cannot tell."""
+    curves = found.curves(arm)
+    if len(curves) < 8:
+        return False
+    middle = np.median(curves.to_numpy(), axis=1)
+    place = curves.index.to_numpy() / curves.index.max()
+    third, last = middle[(place > 0.5) & (place <= 0.75)].mean(), middle[place > 0.75].mean()
+    return bool(abs(last - third) <= FLAT * abs(middle[0] - last))

@@ -1,0 +1,63 @@
+"""What the runs took, on which machines, and what the released programs would have taken."""
+
+from collections import Counter
+from datetime import timedelta
+from math import ceil
+
+from diffplast.report import findings, numbers
+from diffplast.report.results import TaskResults
+
+
+def machines(results: dict[str, TaskResults]) -> list[tuple[str, int]]:
+    """Return machine, versions and commit that runs were made on, with the number of runs, most first."""
+    counts = Counter(
+        f"{m['processor']}, {m['device']}, {m['threads']} threads of {m['cores']} cores; Python {m['python']}, "
+        f"PyTorch {m['torch']}; commit {m['commit']}"
+        for m in (run.machine for result in results.values() for run in result.runs)
+    )
+    return counts.most_common()
+
+
+def cost(scale: str, results: dict[str, TaskResults]) -> str:
+    """Say what all runs took, and what those that can be compared would have taken with the released programs."""
+    costs = [run.machine for result in results.values() for run in result.runs]
+    if not costs:
+        return f"Scale {scale}: nothing was run yet."
+    total = sum(machine["seconds"] for machine in costs)
+    where = " and ".join(
+        f"{name} ({threads} threads)"
+        for name, threads in dict.fromkeys((machine["processor"], machine["threads"]) for machine in costs)
+    )
+    memory = ceil(max(machine["peak_memory_mb"] for machine in costs) / 100) / 10
+    return (
+        f"Scale {scale}: the wall times of {len(costs)} training runs add up to {duration(total)} on {where}; "
+        f"none needed more than {memory:.1f} GB of memory."
+    ) + _against_programs(results)
+
+
+def _against_programs(results: dict[str, TaskResults]) -> str:
+    known = []
+    for name, result in results.items():
+        seconds = findings.load(name).program_seconds
+        known += [
+            (run.machine["seconds"], seconds[run.run.arm] * run.episodes)
+            for run in result.runs
+            if run.run.arm in seconds
+        ]
+    if not known:
+        return ""
+    ours, theirs = (sum(seconds) for seconds in zip(*known, strict=True))
+    runs = f"{len(known)} run" + ("" if len(known) == 1 else "s")
+    return (
+        f" For the {runs} whose cost with the authors' programs is known: {duration(ours)} here, {duration(theirs)} "
+        f"there on two cores ({numbers.number(theirs / ours)} times)."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time in words, to two units."""
+    left = timedelta(seconds=round(seconds))
+    hours, minutes, rest = left // timedelta(hours=1), left.seconds // 60 % 60, left.seconds % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,96 @@
+"""The README's table of claims, from the claims.json of two scales.
+
+    python -m diffplast.report.readme           rewrite the table
+    python -m diffplast.report.readme --check   only say whether it is up to date
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from diffplast.report.claims import MARKS
+from diffplast.report.results import ResultsError
+
+README = Path("README.md")
+SCALES = ("laptop", "study")
+START, END = "<!-- claims:start -->", "<!-- claims:end -->"
+COMMAND = "python -m diffplast.report.readme"
+NOT_RUN = "not run yet"
+
+
+def block() -> str:
+    """Return what belongs between the README's two marks. Raises ResultsError where no scale has claims."""
+    files = {scale: Path("reports", scale, "claims.json") for scale in SCALES}
+    entries = {scale: json.loads(path.read_text()) for scale, path in files.items() if path.exists()}
+    if not entries:
+        raise ResultsError(f"{files[SCALES[0]]}: no such file; make it with: dvc repro report@{SCALES[0]}")
+    counted = {scale: [entry for entry in found if entry["counted"]] for scale, found in entries.items()}
+    return f"{table(counted)}\n{legend(counted)}\n"
+
+
+def table(entries: dict[str, list[dict]]) -> str:
+    """Return a row for each claim, one mark and one number a cell. entries: of claims.json, by scale."""
+    titles = {scale: f"[{scale}](reports/{scale}/claims.md)" if scale in entries else scale for scale in SCALES}
+    lines = [f"| | claim | paper | {' | '.join(titles.values())} |", "| --- |" + " --- |" * (2 + len(SCALES))]
+    rows = {}  # of all scales: one may have claims that the other lacks
+    for scale, found in entries.items():
+        for entry in found:
+            rows.setdefault((entry["task"], entry["name"]), {})[scale] = entry
+    order = list(dict.fromkeys(task for task, _ in rows))
+    last = None
+    for task in order:
+        for (where, name), by_scale in rows.items():
+            if where != task:
+                continue
+            any_scale = next(iter(by_scale.values()))
+            cells = [
+                f"{by_scale[scale]['mark']} {by_scale[scale]['short']}" if scale in by_scale else NOT_RUN
+                for scale in SCALES
+            ]
+            head = f"**{any_scale['title']}**" if task != last else ""
+            last = task
+            row = (head, name, any_scale["paper"], *cells)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def legend(entries: dict[str, list[dict]]) -> str:
+    """Return what the marks mean, with how many claims came to each at every scale."""
+    parts = []
+    for verdict, mark in MARKS.items():
+        count = ", ".join(f"{sum(e['verdict'] == verdict for e in found)} {scale}" for scale, found in entries.items())
+        parts.append(f"{mark} {verdict} ({count})")
+    return " · ".join(parts)
+
+
+def renewed(text: str, content: str) -> str:
+    """Return the README's text with `content` between its marks. Raises ResultsError where they are not there."""
+    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ResultsError(f"{README}: expected one block between {START} and {END}")
+    return pattern.sub(lambda _: f"{START}\n{content}{END}", text)
+
+
+def main() -> int:
+    """Command line: see the module's docstring."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where the table is out of date")
+    arguments = parser.parse_args()
+    try:
+        old = README.read_text()
+        new = renewed(old, block())
+    except (ResultsError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.check and new != old:
+        print(f"{README}: the claims are out of date; renew them with: {COMMAND}", file=sys.stderr)
+        return 1
+    if new != old:
+        README.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

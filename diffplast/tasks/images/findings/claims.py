@@ -1,0 +1,175 @@
+"""What the paper says of natural images."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from diffplast.report import numbers, statistics
+from diffplast.report.claims import Claim, Effect, Measured, better
+from diffplast.report.conditions import PLAIN, Conditions
+from diffplast.report.results import RunResult, TaskResults
+
+from .paper import DATA, FIGURE_5, LENGTH, LR, RUNS
+
+HALF = 0.5
+"""A half is restored where the error is at most this share of that of leaving it blank; a network fails where
+another's error is at most this share of its own."""
+ERRORS = 2
+"""Standard errors, of the test images, by which a share has to be on one side of a half."""
+EPISODES = (1_000, 5_000, 20_000, 40_000)
+"""Where figure 5 is compared with ours, as far as ours go."""
+
+PAPER = Conditions(
+    experiment={
+        "side": 32, "times.patterns": 3, "times.rounds": 3, "times.shown": 20,
+        "times.gap": frozenset({2, 3}),  # program and text
+    },
+    settings=PLAIN | {"batch": 1, "lr": LR.value},
+    episodes=int(LENGTH.value),
+    data=DATA,
+)
+
+
+def _share(run: RunResult, metric: str, other: RunResult, other_metric: str) -> tuple[float, float]:
+    """Return one error as a share of another, and by how much that can be wrong, by ERRORS standard errors."""
+    share = run.metric(metric) / other.metric(other_metric)
+    parts = [one.metric(f"{name}_sem") / one.metric(name) for one, name in ((run, metric), (other, other_metric))]
+    return share, ERRORS * share * float(np.hypot(*parts))
+
+
+def _figure(arm: str, episode: int) -> float:
+    """Return what figure 5 has at an episode; at its end, the mean of its last tenth."""
+    curve = FIGURE_5[arm]
+    return curve.at(episode) if episode < 0.9 * curve.episodes[-1] else curve.end()
+
+
+def restored(found: TaskResults) -> Measured:
+    """On all held-out images, the error of every plastic seed is at most half of that of leaving the half blank."""
+    shares = [_share(run, found.metric, run, "blank_error") for run in found.finished("plastic")]
+    values = [share for share, _ in shares]
+    middle, low, high = (numbers.percent(value) for value in numbers.band(values))
+    blank = numbers.show(found.measure, float(np.median(found.values("plastic", "blank_error"))))
+    ours = (
+        f"squared error {numbers.spread(found.measure, found.values('plastic'))}; a half left blank costs {blank}, of "
+        f"which {middle} ({low} to {high}) is left, on {found.data_label}"
+    )
+    measured = Measured(True, ours, f"{middle} of blank", each={"plastic, share of the error of a blank half": values})
+    if all(share + margin <= HALF for share, margin in shares):
+        return measured
+    if any(share - margin > HALF for share, margin in shares):
+        return replace(measured, agrees=False, why="a seed leaves more than half of it")
+    return replace(measured, agrees=None, why="nearer to a half than the test images can tell")
+
+
+def fails(found: TaskResults) -> Measured:
+    """Every plastic seed has at most half of the error of every non-plastic one."""
+    plastic = max(found.finished("plastic"), key=lambda run: run.metric(found.metric))
+    other = min(found.finished("nonplastic"), key=lambda run: run.metric(found.metric))
+    share, margin = _share(plastic, found.metric, other, found.metric)
+    medians = [numbers.band(found.values(arm))[0] for arm in ("nonplastic", "plastic")]
+    spreads = [
+        f"{found.label(arm)} {numbers.spread(found.measure, found.values(arm))}" for arm in ("nonplastic", "plastic")
+    ]
+    ours = (
+        f"{'; '.join(spreads)}; of the closest two, the plastic one has {numbers.percent(share)} ± "
+        f"{numbers.percent(margin)} of the other's error, on {found.data_label}"
+    )
+    short = f"{numbers.number(medians[0])} vs {numbers.number(medians[1])}"
+    effect = Effect("plastic error as a share of the non-plastic", share, share - margin, share + margin, True)
+    if not abs(share - HALF) >= margin:  # of a single test image there is no error, but nan
+        return Measured(None, ours, short, "nearer to a half than the test images can tell", effect=effect)
+    agrees = share < HALF
+    return Measured(agrees, ours, short, "" if agrees else "they are closer than that", effect=effect)
+
+
+def independent(found: TaskResults) -> Measured:
+    """The seeds of independent α have the smaller error, by a rank-sum test; curves beside figure 5's."""
+    measured = better(found, "plastic", "homogeneous")
+    lengths = {min(run.episodes for run in found.finished(arm)) for arm in ("plastic", "homogeneous")}
+    if len(lengths) > 1:
+        return Measured(None, measured.ours, measured.short, "the two were trained for unequal numbers of episodes")
+    curves = {arm: found.curves(arm).median(axis=1) for arm in ("plastic", "homogeneous")}
+    parts = []
+    for episode in (episode for episode in EPISODES if episode <= min(lengths)):
+        ours = " / ".join(numbers.number(float(curve.asof(episode))) for curve in curves.values())
+        theirs = " / ".join(numbers.number(_figure(arm, episode)) for arm in curves)
+        parts.append(f"{ours} (figure: {theirs}) at {episode:,}")
+    beside = f"; in training, independent / shared: {', '.join(parts)}" if parts else ""
+    return replace(measured, ours=f"{measured.ours}, on {found.data_label}{beside}")
+
+
+def structured(found: TaskResults) -> Measured:
+    """In every seed the α of neighbouring pixels' connections are more alike than in shuffled matrices."""
+    runs = found.finished("plastic")
+    correlations = np.array([run.metric("alpha_structure") for run in runs])
+    scores = np.array([
+        (run.metric("alpha_structure") - run.metric("alpha_structure_shuffled_mean"))
+        / run.metric("alpha_structure_shuffled_sd")
+        for run in runs
+    ])
+    middle, low, high = numbers.band(correlations)
+    interval = statistics.mean_interval(correlations)
+    ours = (
+        f"correlation of the α of neighbouring pixels' connections {numbers.number(middle)} ({numbers.number(low)} to "
+        f"{numbers.number(high)}; {numbers.seeds(len(runs))}), in the least clear seed {numbers.number(scores.min())} "
+        "standard deviations of shuffled matrices above them"
+    )
+    return Measured(
+        agrees=bool(scores.min() > 0),
+        ours=ours,
+        short=f"r = {numbers.number(middle)}",
+        why="" if scores.min() > 0 else "no more alike than in shuffled matrices",
+        p=float(2 * stats.norm.sf(abs(scores).min())),
+        effect=Effect("mean correlation", *interval) if interval else Effect("mean correlation", correlations.mean()),
+        each={"plastic, correlation": correlations.tolist()},
+    )
+
+
+CLAIMS = (
+    Claim(
+        name="unseen images are restored",
+        text="A plastic network restores images that it was never trained on",
+        place="section 4.3, figure 4a",
+        source="text 4.3",
+        published="pictures",
+        test="every seed leaves at most half of a blank half's error, on all held-out images, by 2 standard errors",
+        arms=("plastic",),
+        judge=restored,
+        conditions=PAPER,
+    ),
+    Claim(
+        name="non-plastic networks fail",
+        text="A non-plastic network fails to solve this task",
+        place="abstract",
+        source="text abstract",
+        published="no number",
+        test="every plastic seed has at most half the error of every non-plastic one, by 2 standard errors",
+        arms=("plastic", "nonplastic"),
+        judge=fails,
+        conditions=PAPER,
+    ),
+    Claim(
+        name="own α beat a shared one",
+        text="Independent coefficients α do better than one that all connections share",
+        place="section 4.3, figure 5",
+        source="text 4.3",
+        published=" vs ".join(numbers.number(FIGURE_5[arm].end()) for arm in ("plastic", "homogeneous")),
+        test="rank-sum test over seeds on held-out images, trained for equally many episodes",
+        arms=("plastic", "homogeneous"),
+        judge=independent,
+        conditions=PAPER,
+        paper_seeds=int(RUNS.value),
+    ),
+    Claim(
+        name="α has structure",
+        text="The trained coefficients α show considerable structure",
+        place="section 4.3, figure 4b",
+        source="text 4.3",
+        published="pictures",
+        test="correlation of the α of neighbouring pixels' connections against shuffled matrices, in every seed",
+        arms=("plastic",),
+        judge=structured,
+        conditions=PAPER,
+    ),
+)

@@ -1,0 +1,169 @@
+"""What the paper says of the maze."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from diffplast.report import numbers
+from diffplast.report.claims import Claim, Measured, better
+from diffplast.report.conditions import PLAIN, Conditions
+from diffplast.report.results import TaskResults
+
+from .paper import CROSSING, FIGURE_6, LENGTH, LR, NEURONS, RUNS, SIZE
+
+BEHIND = 0.5
+"""An agent is stuck where, over the last third of training, it earns at most this share of the plastic one's ..."""
+SLOW = 1 / 3
+"""... and gained at most this share of what the plastic one gained, from the middle of training to its end."""
+ABOUT = 1.5
+"""Curves cross where the figure's do within this factor."""
+BLOCKS = 20
+"""Stretches of training over which the median curves are averaged before it is asked where they cross."""
+BETWEEN = (CROSSING[0].value / ABOUT, CROSSING[1].value * ABOUT)
+
+PAPER = Conditions(
+    experiment={
+        "size": int(SIZE.value), "neurons": int(NEURONS.value), "inputs": ["view", "reward", "step"], "steps": 250,
+    },
+    settings=PLAIN | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4},
+    episodes=int(LENGTH.value),
+)
+
+
+def compare(first: str, second: str):
+    """Return the rule: the seeds of one arm earn more than those of another on unseen episodes, by a rank-sum test."""
+
+    def judge(found: TaskResults) -> Measured:
+        return better(found, first, second, ", reward")
+
+    return judge
+
+
+def stuck(found: TaskResults) -> Measured:
+    """The non-plastic agent earns at most half of the plastic one's reward, and hardly gains any more."""
+    level, gain, each = {}, {}, {}
+    for arm in ("plastic", "nonplastic"):
+        runs = found.finished(arm)
+        parts = [(2 / 3, 1), (0.85, 1), (0.4, 0.55)]
+        means = [[run.mean_between(found.metric, a * run.episodes, b * run.episodes) for run in runs] for a, b in parts]
+        each[f"{found.label(arm)}, last third of training"] = means[0]
+        level[arm] = float(np.median(means[0]))
+        gain[arm] = float(np.median(means[1]) - np.median(means[2]))
+    length = min(run.episodes for arm in level for run in found.finished(arm))
+    half, end = (FIGURE_6["nonplastic"].at(place * LENGTH.value) for place in (0.5, 1))
+    ours = (
+        f"over the last third of {length:,} training episodes the non-plastic agent earns "
+        f"{numbers.number(level['nonplastic'])}, the plastic one {numbers.number(level['plastic'])} (medians); from "
+        f"the middle to the end they gain {numbers.number(gain['nonplastic'])} and {numbers.number(gain['plastic'])}; "
+        f"in figure 6 the non-plastic one goes from {half:.0f} to {end:.0f}"
+    )
+    short = f"{numbers.number(level['nonplastic'])} of {numbers.number(level['plastic'])}"
+    if not level["nonplastic"] <= BEHIND * level["plastic"]:
+        return Measured(False, ours, short, "it earns more than half of what the plastic agent earns", each=each)
+    if not gain["nonplastic"] <= SLOW * gain["plastic"]:
+        return Measured(False, ours, short, "it still learns", each=each)
+    return Measured(True, ours, short, each=each)
+
+
+def crossing(curves: dict[str, np.ndarray], episodes: np.ndarray) -> float | None:
+    """Return the last episode at which the plastic curve goes above the other, interpolated; None where it does not."""
+    ahead = curves["plastic"] - curves["nonplastic"]
+    behind = np.flatnonzero(ahead <= 0)
+    if not len(behind) or behind[-1] == len(ahead) - 1:
+        return None
+    span = slice(behind[-1], behind[-1] + 2)
+    return float(np.interp(0, ahead[span], episodes[span]))
+
+
+def crosses(found: TaskResults) -> Measured:
+    """The median curves cross for the last time where those of figure 6 do, within a factor."""
+    tables = {arm: found.curves(arm).median(axis=1) for arm in ("plastic", "nonplastic")}
+    length = int(min(table.index.max() for table in tables.values()))
+    edges = np.linspace(0, length, BLOCKS + 1)
+    curves = {
+        arm: np.array([table[(table.index > a) & (table.index <= b)].mean() for a, b in pairwise(edges)])
+        for arm, table in tables.items()
+    }
+    middle = (edges[1:] + edges[:-1]) / 2
+    if any(np.isnan(curve).any() for curve in curves.values()):
+        return Measured(None, f"too few windows in {length:,} training episodes", "–", "too few windows of training")
+    at = crossing(curves, middle)
+    if at is None and curves["plastic"][-1] <= curves["nonplastic"][-1]:
+        ours = f"at the end of {length:,} training episodes the non-plastic agent is ahead (medians)"
+        if length < BETWEEN[1]:
+            return Measured(None, ours, f"not by {length:,}", f"trained for {length:,} of {BETWEEN[1]:,.0f} episodes")
+        return Measured(False, ours, f"not by {length:,}", "the curves have not crossed")
+    at = at or float(middle[0])
+    ours = f"the plastic agent is ahead for good from episode {at:,.0f} on (medians)"
+    agrees = BETWEEN[0] <= at <= BETWEEN[1]
+    why = "" if agrees else ("sooner than the paper's" if at < BETWEEN[0] else "later than the paper's")
+    return Measured(agrees, ours, f"{at:,.0f}", why)
+
+
+CLAIMS = (
+    Claim(
+        name="plastic beats non-plastic",
+        text="Plasticity strongly improves the performance of the agent",
+        place="section 4.5, figure 6",
+        source="text 4.5",
+        published=" vs ".join(numbers.number(curve.end()) for curve in FIGURE_6.values()),
+        test="rank-sum test over seeds of the reward of unseen episodes",
+        arms=("plastic", "nonplastic"),
+        judge=compare("plastic", "nonplastic"),
+        conditions=PAPER,
+        paper_seeds=int(RUNS.value),
+    ),
+    Claim(
+        name="non-plastic gets stuck",
+        text="Agents without plasticity get stuck at a suboptimal strategy",
+        place="section 4.5, figure 6",
+        source="text 4.5",
+        published=" of ".join(
+            numbers.number(FIGURE_6[arm].at(5 / 6 * LENGTH.value)) for arm in ("nonplastic", "plastic")
+        ),
+        test="over the last third of training at most half of the plastic agent's reward, and from its middle to its "
+        "end at most a third of its gain (medians)",
+        arms=("plastic", "nonplastic"),
+        judge=stuck,
+        conditions=PAPER,
+    ),
+    Claim(
+        name="where the two curves cross",
+        text="The plastic agent learns more slowly at first, and is ahead from 200,000 to 275,000 episodes on",
+        place="figure 6",
+        source=CROSSING[0].source,
+        published="200,000 to 275,000",
+        test=f"median curves, averaged over twentieths of training, cross for good between {BETWEEN[0]:,.0f} and "
+        f"{BETWEEN[1]:,.0f} episodes",
+        arms=("plastic", "nonplastic"),
+        judge=crosses,
+        conditions=replace(PAPER, episodes=None),
+    ),
+    Claim(
+        name="own α beat a shared one",
+        text="Independent coefficients α earn more than one that all connections share",
+        place="figure of version 3",
+        source="v3?",
+        published="more",
+        test="rank-sum test over seeds of the reward of unseen episodes",
+        arms=("plastic", "homogeneous"),
+        judge=compare("plastic", "homogeneous"),
+        conditions=PAPER,
+        paper_seeds=int(RUNS.value),
+        apart="ours: version 1 has no agent with a shared α",
+    ),
+    Claim(
+        name="a shared α beats none",
+        text="A shared coefficient α earns more than no plasticity",
+        place="figure of version 3",
+        source="v3?",
+        published="more",
+        test="rank-sum test over seeds of the reward of unseen episodes",
+        arms=("homogeneous", "nonplastic"),
+        judge=compare("homogeneous", "nonplastic"),
+        conditions=PAPER,
+        paper_seeds=int(RUNS.value),
+        apart="ours: version 1 has no agent with a shared α",
+    ),
+)
