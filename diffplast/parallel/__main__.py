@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.parallel.pipeline import Pipeline
 from diffplast.parallel.processes import Processes
 from diffplast.parallel.schedule import Host, run_stages

@@ -19,7 +19,7 @@ import dask
 from distributed import Client, Future, WorkerPlugin, get_worker
 from dvc.repo import Repo
 
-from diffplast import UserError
+from diffplast.core.errors import UserError
 from diffplast.parallel.pipeline import Pipeline
 from diffplast.parallel.schedule import Ended, Host, Printed
 
