@@ -16,12 +16,13 @@ class Comparison:
     """How far a replay agrees.
 
     windows: of the committed curve, compared. digits: that all their numbers have in common at least, ALL for the same
-    bits. where: the first number that is not the same, in words; None where there is none.
+    bits. where: the first number that is not the same, in words; None where there is none. first: its window, from 1.
     """
 
     windows: int
     digits: int
-    where: str | None
+    where: str | None = None
+    first: int | None = None
 
 
 def digits(first: float, second: float) -> int:
@@ -46,8 +47,8 @@ def compare_curves(committed: Committed, replayed: list[Row], ended: bool) -> Co
         ours.setdefault(metric, {})[episode] = value
     reached = replayed[-1][0] if replayed else 0
     if set(ours) != set(metrics) and replayed:
-        return Comparison(0, 0, f"window 1: the metrics are {', '.join(ours)}, not {', '.join(metrics)}")
-    agreed, where, windows, before = ALL, None, 0, 0
+        return Comparison(0, 0, f"window 1: the metrics are {', '.join(ours)}, not {', '.join(metrics)}", 1)
+    agreed, where, first, windows, before = ALL, None, None, 0, 0
     for end in committed.ends:
         if end > reached and not ended:
             break
@@ -60,11 +61,24 @@ def compare_curves(committed: Committed, replayed: list[Row], ended: bool) -> Co
             if same < ALL and where is None:
                 found = repr(value) if whole else "none"
                 where = f"window {windows} (episode {end:,}): {metric} {theirs.get((end, metric))!r}, now {found}"
+                first = windows
             agreed = min(agreed, same)
         before = end
     if ended and reached > before:
-        agreed, where = 0, where or f"window {windows + 1} (episode {reached:,}): none, now one"
-    return Comparison(windows, agreed, where)
+        agreed, first = 0, first or windows + 1
+        where = where or f"window {windows + 1} (episode {reached:,}): none, now one"
+    return Comparison(windows, agreed, where, first)
+
+
+def compare_fingerprints(committed: Committed, replayed: list[tuple[int, str]]) -> Comparison:
+    """Compare the fingerprints of the network's parameters after the first windows, as far as both go."""
+    theirs = committed.record["parameters_sha256"]
+    pairs = [(episode, theirs[str(episode)], value) for episode, value in replayed if str(episode) in theirs]
+    for number, (episode, before, now) in enumerate(pairs, 1):
+        if before != now:
+            where = f"window {number} (episode {episode:,}): SHA-256 of the parameters {before[:12]}, now {now[:12]}"
+            return Comparison(len(pairs), 0, where, number)
+    return Comparison(len(pairs), ALL)
 
 
 def compare_metrics(committed: dict, measured: dict, exact: bool) -> Comparison:

@@ -64,7 +64,7 @@ def _amount(scale: str, runs: list[Committed], replayed: list[Outcome]) -> str:
     share = 100 * sum(each.episode for each in replayed) / sum(each.episodes for each in runs)
     networks, of_networks = sum(each.network is not None for each in replayed), sum(each.keeps_network for each in runs)
     return (
-        f"{scale}: {len(replayed)} of {len(runs)} runs replayed, of {arms} of {of_arms} arms, {share:.2g} % of their "
+        f"{scale}: {len(replayed)} of {len(runs)} runs replayed, of {arms} of {of_arms} arms, {share:.3g} % of their "
         f"episodes; {networks} of {of_networks} trained networks evaluated again."
     )
 
