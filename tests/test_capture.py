@@ -8,12 +8,28 @@ import torch
 
 from diffplast.core.checkpoint import Checkpoint
 from diffplast.core.training import Interrupted
+from diffplast.tasks.binary_small.experiment.lstm import cuda_lstm, lstm_by_steps
 from tests.helpers import trained
 from tests.test_training import same
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 ARMS = ["nonplastic", "lstm"]
+
+
+def test_the_lstm_of_a_gpu_is_the_one_by_steps():
+    generator = torch.Generator("cuda").manual_seed(0)
+    shapes = {"inputs": (7, 3, 5), "input_weight": (5, 48), "recurrent_weight": (12, 48), "bias": (48,)}
+    given = {name: torch.randn(*shape, device="cuda", generator=generator) for name, shape in shapes.items()}
+    cotangent = torch.randn(3, 12, device="cuda", generator=generator)
+    found = []
+    for function in (cuda_lstm, lstm_by_steps):
+        tensors = {name: value.clone().requires_grad_(name != "inputs") for name, value in given.items()}
+        output = function(**tensors)
+        output.backward(cotangent)
+        found.append([output.detach(), *(value.grad for name, value in tensors.items() if name != "inputs")])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture

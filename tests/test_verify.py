@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from diffplast.core import dataset, params, registry, runs, training
 from diffplast.core.errors import UserError
 from diffplast.core.runs import Run
+from diffplast.report.replays import replays
 from diffplast.verify import __main__ as verify
 from diffplast.verify import plan, table
 from diffplast.verify.committed import Committed, find, read
@@ -24,6 +26,8 @@ from diffplast.verify.data import DataSets
 from diffplast.verify.replay import NOT_REPLAYED, OTHER, SAME, Job, Outcome, replay
 from stages import evaluate, train
 from tests.conftest import ROOT, SMALL, small_data
+from tests.made_up import Tree
+from tests.test_pipeline import Clone
 
 # Experiments as small as the formats of data allow.
 EXPERIMENTS = SMALL | {"images": {"times": {"patterns": 2, "rounds": 1, "shown": 3, "gap": 1, "test": 2}}}
@@ -312,3 +316,85 @@ def test_a_new_evaluation_takes_away_what_an_earlier_replay_says(committed):
     evaluate.main([committed.run.task, "smoke", committed.run.name])
     shutil.rmtree("kept")
     assert not committed.run.replayed.exists()
+
+
+def test_the_page_says_by_which_commit_a_run_was_made_and_replayed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tree = Tree(tmp_path, names=("maze",))
+    run = tree.runs("maze")[0]
+    replay = {"commit": "0123456789ab", "curve": SAME, "windows": 1, "of_windows": 40, "episodes": 1600}
+    runs.write_json(run.replayed, replay)
+    first, second, *_ = replays(tree.read("maze"))
+    assert first["commit"] == "0123456789ab" and (first["windows"], first["episodes"]) == ("1 of 40", "1,600")
+    assert second["commit"] == "not yet" and second["made"] == first["made"]
+
+
+class TestRelock:
+    """`make relock` with real DVC, in a fresh clone of a project whose results are committed: no cache, no data."""
+
+    pytestmark = pytest.mark.slow
+    TARGETS = ("stages/maze/dvc.yaml", "stages/images/dvc.yaml", "report@smoke")
+
+    @pytest.fixture(scope="class")
+    def committed_project(self, tmp_path_factory):
+        """A project in which the maze and the images were run at `smoke` and their results are committed."""
+        project = Clone(tmp_path_factory.mktemp("project"))
+        project.set("scale=smoke")
+        for target in self.TARGETS:
+            project.repro(target)
+        project.commit("results")
+        return project
+
+    @pytest.fixture
+    def clone(self, committed_project, tmp_path):
+        """A fresh clone of it."""
+        committed_project.run("git", "clone", "--quiet", str(committed_project.folder), str(tmp_path / "clone"))
+        return Clone(tmp_path / "clone", copied=True)
+
+    @staticmethod
+    def edit_loop(clone: Clone, line: str) -> None:
+        path = clone.folder / "diffplast" / "core" / "training.py"
+        text, before = path.read_text(), "step.loss.backward()"
+        assert text.count(before) == 1
+        path.write_text(text.replace(before, line))
+        clone.commit("an edit")
+
+    def relock(self, clone: Clone, succeeds: bool = True) -> str:
+        command = (sys.executable, "-m", "diffplast.verify", "--relock", "--scale", "smoke")
+        return clone.run(*command, succeeds=succeeds)
+
+    def test_a_comment_in_the_loop_trains_nothing(self, clone):
+        assert clone.repro("--allow-missing", "--dry", *self.TARGETS) == set()
+        self.edit_loop(clone, "step.loss.backward()  # here")
+        assert {stage for stage in clone.repro("--allow-missing", "--dry", *self.TARGETS) if ":train@" in stage}
+        said = self.relock(clone)
+        assert "smoke: 6 runs were replayed" in said
+        assert clone.repro("--allow-missing", "--dry", *self.TARGETS) == set()
+        assert not (clone.folder / "runs").exists() and not (clone.folder / "data").exists()
+        commit = clone.run("git", "rev-parse", "HEAD").strip()
+        for name in ("maze", "images"):
+            record = json.loads((clone.folder / f"reports/smoke/runs/{name}/plastic-0/replayed.json").read_text())
+            assert commit.startswith(record["commit"]) and record["windows"] == 1 and record["curve"] == SAME
+            assert record["network"] == (SAME if name == "maze" else None)
+        assert f"<td>{record['commit']}</td>" in (clone.folder / "reports/smoke/index.html").read_text()
+        changed = {line.split()[-1] for line in clone.run("git", "status", "--short", "-uall").splitlines()}
+        assert {name for name in changed if name.endswith(".lock")} == {
+            "dvc.lock", "stages/maze/dvc.lock", "stages/images/dvc.lock",
+        }  # fmt: skip
+        assert all(name.startswith("reports/smoke/") or name.endswith(".lock") for name in changed)
+
+    def test_a_loss_that_is_one_millionth_larger_is_refused(self, clone):
+        self.edit_loop(clone, "(step.loss * (1 + 1e-6)).backward()")
+        said = self.relock(clone, succeeds=False)
+        assert "No lock file is changed" in said
+        for name in ("maze", "images"):
+            assert re.search(rf"- smoke/{name}/plastic-0: curve: window 1 \(episode \d+\): ", said)
+        assert clone.run("git", "status", "--short") == ""
+
+    def test_changed_parameters_are_not_taken_for_code(self, clone):
+        clone.set("maze.smoke.lr=0.002")
+        said = self.relock(clone)
+        assert "maze/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
+        assert {stage for stage in clone.repro("--allow-missing", "--dry", *self.TARGETS) if ":train@" in stage} == {
+            f"stages/maze/dvc.yaml:train@smoke-{arm}-0" for arm in registry.load("maze").arms
+        }

@@ -72,7 +72,10 @@ class DenseRecording:
         self.states = self.weight.new_empty(capacity + 1, *x.shape)
         self.states[0] = x.detach()
         self.clamped = None if clamped is None else clamped.contiguous()
-        self.has_free = [True] * capacity if clamped is None else (~clamped).flatten(1).any(1).tolist()
+        # While a GPU records a graph it cannot be asked; a product where no neuron is free changes nothing.
+        recorded = weight.is_cuda and torch.cuda.is_current_stream_capturing()
+        all_free = clamped is None or recorded
+        self.has_free = [True] * capacity if all_free else (~clamped).flatten(1).any(1).tolist()
         self._compiled = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
 
     def resize(self, capacity):

@@ -61,7 +61,9 @@ class LSTMNetwork(nn.Module):
         """Outputs of all bits in the last step, (B, bits); inputs (T, B, bits + 1), the last of which is not used."""
         input_weight = torch.where(self.fixed_weight, self.own_bit, self.input_weight)
         bias = torch.where(self.fixed_bias, self.following_bias, self.bias)
-        lstm = compiled_lstm if inputs.device.type == "cpu" and inputs.dtype == torch.float32 else lstm_by_steps
+        lstm = lstm_by_steps
+        if inputs.dtype == torch.float32:
+            lstm = {"cpu": compiled_lstm, "cuda": cuda_lstm}.get(inputs.device.type, lstm_by_steps)
         return lstm(INPUT_SCALE * inputs[..., :-1], input_weight, self.recurrent_weight, bias)[:, : self.bits]
 
 
@@ -79,6 +81,45 @@ def lstm_by_steps(inputs: Tensor, input_weight: Tensor, recurrent_weight: Tensor
 def compiled_lstm(inputs: Tensor, input_weight: Tensor, recurrent_weight: Tensor, bias: Tensor) -> Tensor:
     """The same in compiled loops, CPU and float32: the same bits on any processor. No gradient by the inputs."""
     return _LSTM.apply(inputs, input_weight, recurrent_weight, bias)
+
+
+def cuda_lstm(inputs: Tensor, input_weight: Tensor, recurrent_weight: Tensor, bias: Tensor) -> Tensor:
+    """The same on a GPU: two operations a step, and the gradient of the weights as one product at the end."""
+    return _CudaLSTM.apply(inputs, input_weight, recurrent_weight, bias)
+
+
+class _CudaLSTM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs, input_weight, recurrent_weight, bias):
+        steps, batch, bits = inputs.shape
+        units = recurrent_weight.shape[0]
+        flat = inputs.reshape(-1, bits)
+        gates = torch.addmm(bias, flat, input_weight).view(steps, batch, 4 * units)
+        hidden = inputs.new_zeros(steps + 1, batch, units)
+        cells, activities = [inputs.new_zeros(batch, units)], []
+        for t in range(steps):
+            recurrent = hidden[t] @ recurrent_weight if t > 0 else torch.zeros_like(gates[0])
+            hidden[t + 1], cell, activity = torch.ops.aten._thnn_fused_lstm_cell(gates[t], recurrent, cells[-1])
+            cells.append(cell)
+            activities.append(activity)
+        ctx.save_for_backward(flat, recurrent_weight, hidden, *cells, *activities)
+        return hidden[-1].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        flat, recurrent_weight, hidden, *rest = ctx.saved_tensors
+        steps, (batch, units) = len(hidden) - 1, grad.shape
+        cells, activities = rest[: steps + 1], rest[steps + 1 :]
+        deltas, grad_cell = grad.new_empty(steps, batch, 4 * units), None
+        for t in range(steps - 1, -1, -1):
+            deltas[t], grad_cell, _ = torch.ops.aten._thnn_fused_lstm_cell_backward_impl(
+                grad, grad_cell, cells[t], cells[t + 1], activities[t], False
+            )
+            if t > 0:
+                grad = deltas[t] @ recurrent_weight.T
+        later, deltas = deltas[1:].flatten(0, 1), deltas.flatten(0, 1)
+        return None, flat.T @ deltas, hidden[1:-1].flatten(0, 1).T @ later, deltas.sum(0)
 
 
 class _LSTM(torch.autograd.Function):

@@ -66,6 +66,7 @@ class BinarySmall(Task[Experiment]):
         "lstm": "LSTM",
     }
     metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
+    captured = frozenset({"nonplastic", "lstm"})
     Experiment = Experiment
 
     def network(self, generator: np.random.Generator) -> nn.Module:
