@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # folder, or draw for a notebook.
 unexport PYTHONDONTWRITEBYTECODE NUMBA_DISABLE_JIT PYTHONSAFEPATH MPLBACKEND
 
-.PHONY: help reproduce study setup develop check test test-all lint bench report lock clean
+.PHONY: help reproduce study setup develop verify relock check test test-all lint bench report lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/'
@@ -35,6 +35,12 @@ $(BIN)/.done: pyproject.toml requirements.lock
 $(BIN)/.develop: $(BIN)/.done
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
+
+verify: setup    ## replay committed runs for 5 minutes with today's code and compare; see docs/verify.md
+	python -m diffplast.verify
+
+relock: setup    ## after an edit that changes no number: replay every run, then have DVC take today's code
+	python -m diffplast.verify --relock
 
 check: setup     ## check params.yaml
 	python -m diffplast.core.params

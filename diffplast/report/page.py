@@ -12,6 +12,7 @@ from diffplast.core import params
 from diffplast.report import claims, curves, figures, findings, numbers, style, tables
 from diffplast.report.cost import cost, duration, machines
 from diffplast.report.overview import overview
+from diffplast.report.replays import replays
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
 TASKS = Path(__file__).parents[1] / "tasks"
@@ -73,7 +74,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "curves": curves.points, "evaluate_command": evaluate_command, "parameters": parameters, "show": numbers.show,
-        "spread": numbers.spread, "arm_label": curves.label,
+        "spread": numbers.spread, "arm_label": curves.label, "replays": replays,
     }
     return environment
 
