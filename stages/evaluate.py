@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> None:
     network = new_network(task, run.seed)
     try:
         network.load_state_dict(load_tensors(run.folder / "weights.pt", task.device))
-        outcome = json.loads((run.folder / "outcome.json").read_text())
-        record = json.loads((run.folder / "run.json").read_text())
+        outcome = json.loads((run.folder / "outcome.json").read_text(encoding="utf-8"))
+        record = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
         curve = pd.read_csv(run.folder / "curve.csv")
     except OSError:
         raise

@@ -28,12 +28,12 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
     folder = Path("reports", scale)
     found = claims.judge_all(results)
     titles = {name: result.kind.title for name, result in results.items()}
-    (folder / "claims.json").write_text(tables.as_json(found, titles))
-    (folder / "claims.md").write_text(tables.as_markdown(found, titles))
-    (folder / "cost.md").write_text(cost(scale, results) + "\n")
+    (folder / "claims.json").write_text(tables.as_json(found, titles), encoding="utf-8")
+    (folder / "claims.md").write_text(tables.as_markdown(found, titles), encoding="utf-8")
+    (folder / "cost.md").write_text(cost(scale, results) + "\n", encoding="utf-8")
     with style.in_style():
         style.save(*overview(results), folder / "overview")
-    (folder / "index.html").write_text(page(scale, results, found))
+    (folder / "index.html").write_text(page(scale, results, found), encoding="utf-8")
 
 
 def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict]) -> str:
@@ -87,7 +87,7 @@ def picture(path: Path) -> dict[str, str]:
     if not path.exists():
         command = f"dvc repro stages/{path.parts[3]}/dvc.yaml:figures@{path.parts[1]}"
         raise ResultsError(f"{path}: no such figure; make it with: {command}")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     about = ElementTree.fromstring(text)
     terms = {name: about.findtext(f".//{DUBLIN_CORE}{name}") for name in ("title", "description")}
     rules = (
@@ -121,7 +121,7 @@ def parameters(task: str, scale: str) -> str:
 
     DVC watches the values alone: a comment that is edited appears when the page is next made.
     """
-    block = re.search(rf"^{task}:.*?(?=^\w|\Z)", params.PATH.read_text(), re.DOTALL | re.MULTILINE)[0]
+    block = re.search(rf"^{task}:.*?(?=^\w|\Z)", params.PATH.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
     others = "|".join(name for name in params.SCALES if name != scale)
     block = re.sub(rf"^    ({others}): .*\n", "", block, flags=re.MULTILINE)
     return re.sub(rf"^  ({others}):.*\n(    .*\n)*", "", block, flags=re.MULTILINE).rstrip()
