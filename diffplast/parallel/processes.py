@@ -91,8 +91,13 @@ class Processes(Host):
         return self.threads - sum(running.threads for running in self._running.values())
 
     def _least(self, stage: str) -> int:
-        """Threads without which a stage is slower than half as fast."""
-        return 1
+        """Threads that a stage is given at least: 1, or what `meta` of its dvc.yaml says for this run, as in
+
+        meta: {threads: {nonplastic: 2}}
+        """
+        wanted = (self.pipeline.stages[stage].meta or {}).get("threads", {})
+        arm = stage.rpartition("@")[2].partition("-")[2].rpartition("-")[0]
+        return min(self.threads, wanted.get(arm, 1))
 
     def _follow(self, stage: str, process: BaseProcess, reader: Connection) -> None:
         with os.fdopen(os.dup(reader.fileno()), encoding="utf-8", errors="replace") as lines:
