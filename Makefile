@@ -7,9 +7,20 @@ INSTALL := $(BIN)/pip install --quiet --no-compile --constraint requirements.loc
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where these are set, every process would compile torch from source again, or nothing of ours at all, or be without this
 # folder, or draw for a notebook.
-unexport PYTHONDONTWRITEBYTECODE NUMBA_DISABLE_JIT PYTHONSAFEPATH MPLBACKEND
+unexport PYTHONDONTWRITEBYTECODE NUMBA_DISABLE_JIT PYTHONSAFEPATH MPLBACKEND PIP_PREFIX PIP_TARGET PYTHONHOME
+export PIP_USER := 0
+export PYTHONUTF8 := 1
+# The environment holds the name of the folder that it was made in.
+MADE_IN := $(shell cat $(BIN)/.done 2>/dev/null)
+ifneq ($(MADE_IN),)
+ifneq ($(MADE_IN),$(CURDIR))
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+$(error this folder was $(MADE_IN) when .venv was made: remove .venv, then run the same command again)
+endif
+endif
+endif
 
-.PHONY: help reproduce study setup develop check test test-all lint bench report lock clean
+.PHONY: help reproduce study setup develop verify relock check test test-all lint bench report lock clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/'
@@ -30,11 +41,19 @@ $(BIN)/.done: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(INSTALL) pip==25.3  # needs half the time of the one that comes with Python 3.11
 	$(INSTALL) --editable '.[reproduction]'
-	@touch $@
+	@# A source archive: DVC then does without git.
+	git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
+	@echo "$(CURDIR)" > $@
 
 $(BIN)/.develop: $(BIN)/.done
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
+
+verify: setup    ## replay committed runs for 5 minutes with today's code and compare; see docs/verify.md
+	python -m diffplast.verify
+
+relock: setup    ## after an edit that changes no number: replay every run, then have DVC take today's code
+	python -m diffplast.verify --relock
 
 check: setup     ## check params.yaml
 	python -m diffplast.core.params

@@ -32,7 +32,7 @@ WAYS = {
     "images": [("naive", 1, {}), ("auto", 1, {}), ("auto", 4, {}), ("auto", 16, {})],
     "maze": [("naive", 1, {}), ("auto", 1, {}), ("auto", 8, {}), ("auto", 32, {})],
     "omniglot": [
-        ("auto", 1, {"groupings": None, "precision": "float32"}),
+        ("auto", 1, {"groupings": None}),
         ("auto", 64, {"groupings": None}),
         ("auto", 60, {}),
     ],

@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> None:
     network = new_network(task, run.seed)
     try:
         network.load_state_dict(load_tensors(run.folder / "weights.pt", task.device))
-        outcome = json.loads((run.folder / "outcome.json").read_text())
-        record = json.loads((run.folder / "run.json").read_text())
-        curve = pd.read_csv(run.folder / "curve.csv", float_precision="round_trip")
+        outcome = json.loads((run.folder / "outcome.json").read_text(encoding="utf-8"))
+        record = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+        curve = pd.read_csv(run.folder / "curve.csv")
     except OSError:
         raise
     except Exception as error:

@@ -43,9 +43,12 @@ def main(arguments: list[str]) -> None:
         names = pd.DataFrame({"task": run.task, "arm": run.arm, "seed": run.seed}, index=curve.index)
         pd.concat([names, curve], axis=1).to_csv(run.folder / "curve.csv", index=False)
         runs.write_json(run.folder / "outcome.json", {"train_episodes": trained.episodes, "failure": trained.failure})
-        # With its parameters and data, so that a run can be replayed when params.yaml says something else.
-        seen = {"data_sha256": None if task.data is None else dataset.fingerprint(task.data)}
-        runs.write_json(run.folder / "run.json", machine.describe(task.device, trained.seconds) | parameters | seen)
+        # With its settings and checks, so that it can be replayed when params.yaml says something else.
+        checks = {
+            "data_sha256": None if task.data is None else dataset.fingerprint(task.data),
+            "parameters_sha256": {str(episode): value for episode, value in trained.fingerprints},
+        }
+        runs.write_json(run.folder / "run.json", machine.describe(task.device, trained.seconds) | parameters | checks)
 
 
 if __name__ == "__main__":

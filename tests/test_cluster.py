@@ -1,30 +1,30 @@
-"""The pipeline on Dask's workers: what becomes of failures, and that results are those of `dvc repro`."""
+"""Stages on the workers of a Dask cluster: what becomes of failures, and that results are those of `dvc repro`."""
 
 import contextlib
 import json
 import time
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from dvc.repo import Repo
 
-from diffplast import cluster
-from diffplast.core import params
 from diffplast.core.runs import Run
-from tests.conftest import ROOT
+from diffplast.parallel.cluster import TOPIC, Workers
+from diffplast.parallel.schedule import run_stages
 from tests.test_pipeline import Clone
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
-# Long enough to be killed in the middle, with networks small enough for a test; the LSTMs need no kernels, which every
-# copy of the project compiles anew.
+# Long enough to be killed in the middle, with networks small enough for a test.
 SMALL = [
-    "scale=smoke", "threads=1", "checkpoint_seconds=0.5", "binary_small.arms=[lstm]", "omniglot.arms=[lstm]",
-    "binary_small.seeds=[0, 1]", "omniglot.seeds=[0]", "binary_small.experiment.lstm_hidden=50",
-    "binary_small.smoke.stop_below=null", "binary_small.smoke.episodes={plastic: 10, nonplastic: 10, lstm: 15000}",
+    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[lstm-0, lstm-1]", "omniglot.runs=[lstm-0]",
+    "binary_small.experiment.lstm_hidden=50",
+    "binary_small.smoke.episodes={plastic: 10, plastic_long: 10, nonplastic: 10, lstm: 15000}",
 ]  # fmt: skip
-FIGURE = "reports/smoke/figures/binary_small.png"
+FIGURE = "reports/smoke/figures/binary_small"
 METRICS = "reports/smoke/runs/omniglot/lstm-0/metrics.json"  # of a task with a data set
 
 
@@ -45,10 +45,29 @@ class Stages(WorkerPlugin):
 
     def run(self, stage: str) -> None:
         self.worker.log_event("ran", {"stage": stage, "worker": self.worker.address})
-        self.worker.log_event(cluster.TOPIC, {"stage": stage, "worker": self.worker.address, "line": "started"})
-        if stage.startswith("broken") or (stage == "unlucky" and not get_worker().name):
+        self.worker.log_event(TOPIC, {"stage": stage, "worker": self.worker.address, "line": f"{stage} runs"})
+        if stage.startswith("broken"):
             time.sleep(0.5)  # until the event is there
-            raise RuntimeError(f"{stage} on {self.worker.address}")
+            raise RuntimeError(f"{stage} on {get_worker().address}")
+
+
+class Plan:
+    """In the place of a `Pipeline`: stages of which nothing is there yet."""
+
+    def __init__(self, needs: dict[str, set[str]]):
+        self.stages = self.needs = needs
+        self.pushed, self.pulled = [], []
+        self.repo = SimpleNamespace(push=self.pushed.append)
+        self.pull = self.pulled.append
+
+    def is_up_to_date(self, name: str) -> bool:
+        return False
+
+    def restore(self, name: str) -> bool:
+        return False
+
+    def last_seconds(self, name: str) -> None:
+        return None
 
 
 @pytest.fixture
@@ -61,50 +80,35 @@ def client():
         yield client
 
 
+def run(client, needs: dict[str, set[str]], tries: int) -> tuple[dict[str, str], Plan]:
+    """Failed stages, and what was done beside."""
+    plan, events = Plan(needs), SimpleQueue()
+    workers = Workers(plan, events, client, "stages", tries)
+    return run_stages(plan, lambda stage: workers, events), plan
+
+
 def ran(client) -> list[tuple[str, str]]:
     """(stage, worker) of all that ran, in order."""
     return [(message["stage"], message["worker"]) for _, message in client.get_events("ran")]
 
 
-def test_a_stage_runs_after_those_that_it_needs(client):
-    planned = {"b": {"a"}, "a": set(), "c": {"a", "b"}}
-    assert cluster.run_all(client, "stages", planned, retries=0) == {}
-    assert [stage for stage, _ in ran(client)] == ["a", "b", "c"]
+def test_a_stage_runs_after_those_that_it_needs_and_its_results_come_here(client, capsys):
+    failed, plan = run(client, {"b": {"a"}, "a": set(), "c": {"a", "b"}}, tries=1)
+    assert failed == {} and [stage for stage, _ in ran(client)] == ["a", "b", "c"]
+    assert plan.pulled == ["a", "b", "c"] and plan.pushed == [], "workers have pushed what they made"
+    assert "c runs" in capsys.readouterr().err
 
 
 def test_a_stage_that_keeps_failing_is_named_and_the_others_complete(client):
-    planned = {"broken": set(), "needs it": {"broken"}, "a": set(), "b": {"a"}}
-    failed = cluster.run_all(client, "stages", planned, retries=2)
+    failed, _ = run(client, {"broken": set(), "needs it": {"broken"}, "a": set(), "b": {"a"}}, tries=3)
     assert list(failed) == ["broken"] and "broken on " in failed["broken"]
-    tried = [stage for stage, _ in ran(client)]
-    assert sorted(tried) == ["a", "b", "broken", "broken", "broken"]
+    assert sorted(stage for stage, _ in ran(client)) == ["a", "b", "broken", "broken", "broken"]
 
 
 def test_a_failed_stage_is_tried_again_on_another_worker(client):
-    cluster.run_all(client, "stages", {"broken": set()}, retries=1)
+    run(client, {"broken": set()}, tries=2)
     first, second = (worker for _, worker in ran(client))
     assert first != second
-
-
-def test_nothing_that_needs_a_failed_stage_is_left(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    repo = Repo(ROOT)
-    reports = f"reports/{params.read(ROOT / 'params.yaml')['scale']}"  # whichever the clone is set to
-    everything = set(cluster.unaffected(repo, [], set()))
-    figures = {stage_of(ROOT, f"{reports}/figures/{task}.png") for task in ("maze", "binary")}
-    evaluation = stage_of(ROOT, f"{reports}/runs/maze/plastic-0/metrics.json")
-    report = stage_of(ROOT, f"{reports}/index.html")
-    lost = everything - set(cluster.unaffected(repo, [], {evaluation}))
-    assert lost == {evaluation, report, stage_of(ROOT, f"{reports}/figures/maze.png")} and figures & lost
-    assert figures - lost
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """A copy in which `dvc repro` has made everything on its own."""
-    clone = copy(tmp_path_factory.mktemp("alone"))
-    clone.repro(*targets(clone))
-    return clone
 
 
 def copy(folder) -> Clone:
@@ -127,19 +131,36 @@ def results(clone) -> dict[str, bytes]:
     }
 
 
-def command(*options: str) -> list[str]:
-    return ["python", "-m", "diffplast.cluster", *options]
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A copy in which `dvc repro` has made everything on its own."""
+    clone = copy(tmp_path_factory.mktemp("alone"))
+    clone.repro(*targets(clone))
+    return clone
 
 
 @pytest.mark.slow
-def test_two_local_workers_give_what_dvc_gives_alone(alone, tmp_path):
+def test_side_by_side_on_this_machine_gives_what_dvc_gives(alone, tmp_path):
     clone = copy(tmp_path)
-    said = clone.run(*command("--workers", "2", *targets(clone)))
-    assert said.count(": done") == 6
+    said = clone.run("python", "-m", "diffplast.parallel", *targets(clone))
+    assert said.count(", done") == 8  # a data set, three runs trained and evaluated, a figure
     assert results(clone) == results(alone)
     assert clone.repro(*targets(clone)) == set()
-    assert ": done" not in clone.run(*command(*targets(clone)))
     assert clone.run("git", "status", "--porcelain") == alone.run("git", "status", "--porcelain")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_dvc_repro_is_gone_on_from(tmp_path):
+    clone = copy(tmp_path)
+    stage = stage_of(clone.folder, "runs/smoke/binary_small/lstm-0")
+    process = clone.start("python", "-m", "stages.train", "binary_small", "smoke", "lstm-0")
+    checkpoint = clone.folder / Run("binary_small", "smoke", "lstm", 0).checkpoint
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.terminate()
+    assert "the state is saved" in process.communicate()[0]
+    assert "starts from the beginning" not in clone.run("python", "-m", "diffplast.parallel", stage)
 
 
 def runs(worker: int, stage: str) -> bool:
@@ -162,7 +183,8 @@ def test_workers_that_share_only_the_remote_one_of_them_killed(alone, tmp_path):
     try:
         while not file.exists():
             time.sleep(0.1)
-        run = clone.start(*command("--scheduler", json.loads(file.read_text())["address"], *targets(clone)))
+        address = json.loads(file.read_text())["address"]
+        run = clone.start("python", "-m", "diffplast.parallel", "--scheduler", address, *targets(clone))
         checkpoint = clone.folder / killed.checkpoint
         while not checkpoint.exists():
             assert run.poll() is None, run.communicate()[0]
@@ -174,6 +196,6 @@ def test_workers_that_share_only_the_remote_one_of_them_killed(alone, tmp_path):
         for process in started:
             process.kill()
             process.communicate()
-    assert run.returncode == 0 and said.count(": done") == 6, said
+    assert run.returncode == 0, said
     assert results(clone) == results(alone)
     assert clone.repro(*targets(clone)) == set()

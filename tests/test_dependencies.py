@@ -13,7 +13,7 @@ FILES = [ROOT / "dvc.yaml", *(ROOT / "stages" / name / "dvc.yaml" for name in re
 PIPELINE = {
     " ".join(stage["cmd"].split()[2:4]): stage
     for file in FILES
-    for stage in params.YAML(typ="safe").load(file.read_text())["stages"].values()
+    for stage in params.YAML(typ="safe").load(file.read_text(encoding="utf-8"))["stages"].values()
 }
 OF_RUNS = [stage for stage in PIPELINE if stage.startswith(("stages.train", "stages.evaluate"))]
 
@@ -23,7 +23,7 @@ def imports_of(file: Path, seen: set[Path]) -> set[Path]:
     if file in seen:
         return seen
     seen.add(file)
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -48,9 +48,9 @@ def covered(file: Path, deps: list[str]) -> bool:
 
 def is_only_a_package(file: Path) -> bool:
     """Whether a file holds nothing but a docstring, and perhaps the library's names, looked up when asked for."""
-    return file.name == "__init__.py" and (
-        file.parent.name == "diffplast" or all(isinstance(node, ast.Expr) for node in ast.parse(file.read_text()).body)
-    )
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    of_library = file.parent.name == "diffplast"
+    return file.name == "__init__.py" and (of_library or all(isinstance(node, ast.Expr) for node in body))
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
@@ -99,7 +99,7 @@ def test_each_layer_imports_only_what_lies_below():
     }
     for layer, allowed in layers.items():
         for file in (ROOT / "diffplast" / layer).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 module = node.module if isinstance(node, ast.ImportFrom) and not node.level else None
                 if module and module.startswith("diffplast."):
                     assert module.split(".")[1] in allowed, f"{file.relative_to(ROOT)} imports {module}"
@@ -108,7 +108,7 @@ def test_each_layer_imports_only_what_lies_below():
 @pytest.mark.parametrize("name", registry.names())
 def test_the_files_of_the_tasks_are_alike(name):
     """They differ by the task's name, what it shares with others, its data set and the label of its plot."""
-    file = params.YAML(typ="safe").load((ROOT / "stages" / name / "dvc.yaml").read_text())
+    file = params.YAML(typ="safe").load((ROOT / "stages" / name / "dvc.yaml").read_text(encoding="utf-8"))
     assert list(file["stages"]) == ["train", "evaluate", "figures"]
     for kind, stage in file["stages"].items():
         assert stage["wdir"] == "../.." and stage["cmd"].startswith(f"python -m stages.{kind} {name} ")

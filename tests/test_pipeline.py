@@ -17,10 +17,12 @@ pytestmark = pytest.mark.slow
 
 
 class Clone:
-    """A copy of the project with a git history and a DVC cache of its own."""
+    """A copy of the project with a git history and a DVC cache of its own. copied: the folder is one already."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, copied: bool = False):
         self.folder = folder
+        if copied:
+            return
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, text=True, check=True,
@@ -30,8 +32,12 @@ class Clone:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         self.run("git", "init", "--quiet")
+        self.commit("copy")
+
+    def commit(self, message: str) -> None:
+        """Commit all that git does not ignore."""
         self.run("git", "add", "--all")
-        self.run("git", "-c", "user.name=test", "-c", "user.email=test", "commit", "--quiet", "-m", "copy")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test", "commit", "--quiet", "-m", message)
 
     def start(self, *command: str) -> subprocess.Popen:
         """A command in the copy, started, with its output in a pipe. Nothing but its folder leads it to the copy."""

@@ -1,18 +1,22 @@
 """Every implementation of the plastic recurrence gives the outputs, the state and the gradients of the naive loop."""
 
 import concurrent.futures
+import itertools
 import os
+import platform
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from diffplast.plasticity import PlasticRNN, PlasticRollout, fused, plastic_parameters, plastic_rnn
+from diffplast.plasticity import PlasticRNN, PlasticRollout, fused, plastic_parameters, plastic_rnn, simd
 from diffplast.plasticity.forward import forward_step
 
 FAST = ["fused", "lowrank"]
@@ -389,6 +393,113 @@ def test_threads_share_rows_and_episodes(threads, batch, rule, poisoned):
     found, again = case.run("fused"), case.run("fused")
     assert_same(found, expected)
     assert all(torch.equal(found[name], again[name]) for name in found)  # the same bits
+
+
+BITS = """
+import hashlib, sys, torch
+from tests.test_plasticity import Case
+for line in sys.stdin.read().splitlines():
+    steps, batch, n, rule, alpha_kind, clamps, dtype, threads = line.split()
+    torch.set_num_threads(int(threads))
+    case = Case(int(steps), int(batch), int(n), rule, alpha_kind, clamps, dtype=getattr(torch, dtype))
+    results = case.run("fused")
+    print(line, *(hashlib.sha256(results[name].contiguous().numpy()).hexdigest() for name in sorted(results)))
+"""
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+popcnt"}
+
+
+def bits(cases, **environment):
+    """Checksums of all results of cases, computed in a process with these variables of the environment."""
+    run = subprocess.run(
+        [sys.executable, "-c", BITS],
+        input="\n".join(cases),
+        env=os.environ | environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.splitlines()
+
+
+def bit_cases(sizes, dtypes, threads):
+    kinds = itertools.product(RULES, ALPHAS[:2], CLAMPS, dtypes, threads)
+    return [" ".join(map(str, (*size, *kind))) for size, kind in itertools.product(sizes, kinds)]
+
+
+@pytest.mark.slow
+def test_same_bits_with_any_number_of_threads():
+    sizes = [(40, 3, 30), (60, 1, 100), (40, 2, 208), (9, 3, 520), (7, 1, 1001)]
+    found = {}
+    for line in bits(bit_cases(sizes, ["float32", "float64"], [1, 2, 3, 4])):
+        *case, _ = line.split()[:8]
+        found.setdefault(tuple(case), set()).add(tuple(line.split()[8:]))
+    assert len(found) == 5 * 24 and all(len(different) == 1 for different in found.values())
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="limits an x86 processor")
+def test_same_bits_on_a_narrower_processor(tmp_path):
+    cases = bit_cases([(20, 2, 100), (5, 1, 520)], ["float32"], [1])
+    assert bits(cases, **AVX2, NUMBA_CACHE_DIR=str(tmp_path)) == bits(cases)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="limits an x86 processor")
+def test_same_bits_on_a_narrower_processor_in_every_case(tmp_path):
+    sizes = [(40, 3, 30), (60, 1, 100), (40, 2, 208), (9, 3, 520), (7, 1, 1001)]
+    cases = bit_cases(sizes, ["float32", "float64"], [1])
+    assert bits(cases, **AVX2, NUMBA_CACHE_DIR=str(tmp_path)) == bits(cases)
+
+
+@pytest.mark.parametrize("eta_value", [0.01, 0.05, 0.2, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("clamps", CLAMPS)
+@pytest.mark.parametrize("rule", RULES)
+def test_undone_updates_keep_the_precision(rule, clamps, eta_value):
+    """Float32 gradients are as near to those of float64 as the naive loop's in float32."""
+    case = Case(100, 1, 40, rule, clamps=clamps, eta_value=eta_value, input_scale=0.5)
+    case.leaves["alpha"].data *= 0.1  # or an episode is chaotic, and no two loops agree
+    found, naive = case.run("fused"), case.run("naive")
+    wide = replace(case, dtype=torch.float64)
+    for leaf, narrow in zip(wide.leaves.values(), case.leaves.values(), strict=True):
+        leaf.data.copy_(narrow)
+    wide.cotangents = [cotangent.double() for cotangent in case.cotangents]
+    exact = wide.run("naive")
+    for name, value in exact.items():
+        error, allowed = ((other[name].double() - value).norm() for other in (found, naive))
+        assert error <= 4 * allowed + 2e-6 * (value.norm() + 1), (name, error, allowed)
+
+
+def ulps(found, exact):
+    """The largest error in units of the last place."""
+    return float((abs(found - exact) / np.spacing(abs(exact).astype(found.dtype))).max())
+
+
+@pytest.mark.parametrize("name", ["exp32", "log32", "sigmoid32", "tanh"])
+def test_elementary_functions(name):
+    compiled = getattr(simd, name)
+
+    @njit
+    def apply(x, result):
+        for i in range(len(x)):
+            result[i] = compiled(x[i])
+
+    def found(x):
+        result = np.empty_like(x)
+        apply(x, result)
+        return result
+
+    exact = {"exp32": np.exp, "log32": np.log, "sigmoid32": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}[name]
+    low, high = {"exp32": (-87, 88), "log32": (-87, 88), "sigmoid32": (-86, 30), "tanh": (-12, 12)}[name]
+    generator = np.random.default_rng(0)
+    x = np.concatenate([generator.uniform(low, high, 100_000), generator.normal(size=100_000) * 0.3])
+    x = (np.exp(x) if name == "log32" else x).astype(np.float32)
+    assert ulps(found(x), exact(x.astype(np.float64))) <= (3 if name == "tanh" else 2)
+    special = np.array([-np.inf, -0.0, 0, np.inf, np.nan, -200, 200], np.float32)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(found(special), exact(special.astype(np.float64)).astype(np.float32), atol=1e-38)
+    if name == "tanh":
+        x = x.astype(np.float64)
+        assert ulps(found(x), np.tanh(x.astype(np.longdouble)).astype(np.float64)) <= 4
 
 
 def test_two_callers_at_once():

@@ -78,7 +78,7 @@ class LiveCurve:
         try:
             if anew:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("w" if anew else "a", newline="") as file:
+            with self._path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
                 table = csv.DictWriter(file, self._columns, delimiter="\t", lineterminator="\n")
                 if anew:
                     table.writeheader()

@@ -38,7 +38,7 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """What evaluation leaves for figures, report and replays: metrics.json, curve.csv, run.json and more. In git."""
+        """What evaluation leaves for figures, report and replays, such as metrics.json and curve.csv. In git."""
         return Path("reports", self.scale, "runs", self.task, self.name)
 
     @property

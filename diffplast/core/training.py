@@ -1,5 +1,6 @@
 """The training loop: the one loop in which every network of every task is trained."""
 
+import hashlib
 import math
 import signal
 from collections import defaultdict
@@ -17,6 +18,9 @@ from diffplast.core.exact import adam, gradient_norm
 from diffplast.core.progress import LiveCurve, Progress
 from diffplast.core.task import Settings, Task
 
+FINGERPRINTS = 5
+"""First windows of a run after which a fingerprint of its parameters is kept: a curve may round a difference away."""
+
 
 class Interrupted(Exception):
     """Training was asked to stop; the message says from where the same command resumes."""
@@ -30,11 +34,13 @@ class Diverged(Exception):
 class Trained:
     """A trained network with its curve: rows of (episode, metric, mean over the window that ends there).
 
+    fingerprints: (episode, SHA-256 of the network's parameters) after each of the first windows.
     failure: None, or why training ended early; the network is then the last one that was still good.
     """
 
     network: nn.Module
     curve: list[tuple[int, str, float]]
+    fingerprints: list[tuple[int, str]]
     episodes: int
     seconds: float
     failure: str | None
@@ -66,7 +72,8 @@ def train(
                 raise Interrupted(f"{label}: stopped at episode {state.episode:,}; {saver.save_to_resume()}")
             saver.save_when_due(progress.say)
         saver.save_at_end(progress.say)
-    return Trained(state.trained_network(), state.curve, state.episode, state.seconds, state.failure)
+    network = state.trained_network()
+    return Trained(network, state.curve, state.fingerprints, state.episode, state.seconds, state.failure)
 
 
 def advance(task: Task, state: "State") -> tuple[int, dict[str, float]]:
@@ -177,6 +184,7 @@ class State:
         self.average_decay = settings.average
         self.average = None if settings.average is None else _values(self.network)
         self.curve: list[tuple[int, str, float]] = []
+        self.fingerprints: list[tuple[int, str]] = []
         self.window = Window()
         self.episode = 0
         self.seconds = 0.0
@@ -215,8 +223,10 @@ class State:
         self.done = self.episode >= self.total
 
     def close_window(self) -> None:
-        """Add the window's means to the curve and begin the next window."""
+        """Add the window's means to the curve, and at first the network's fingerprint, and begin the next window."""
         self.curve += [(self.episode, name, value) for name, value in self.window.means().items()]
+        if len(self.fingerprints) < FINGERPRINTS:
+            self.fingerprints.append((self.episode, _fingerprint(self.network)))
         self.window = Window()
 
     def follow(self) -> None:
@@ -245,6 +255,7 @@ class State:
             "average": self.average,
             "generator": self.generator.bit_generator.state if self._ahead is None else self._ahead[0],
             "curve": [list(row) for row in self.curve],
+            "fingerprints": [list(row) for row in self.fingerprints],
             "window": {"episodes": self.window.episodes, "sums": dict(self.window.sums)},
             "episode": self.episode,
             "seconds": self.seconds,
@@ -262,6 +273,7 @@ class State:
         self.generator.bit_generator.state = saved["generator"]
         self._ahead = None
         self.curve = [tuple(row) for row in saved["curve"]]
+        self.fingerprints = [tuple(row) for row in saved["fingerprints"]]
         self.window = Window(saved["window"]["episodes"], defaultdict(float, saved["window"]["sums"]))
         self.episode, self.seconds = saved["episode"], saved["seconds"]
         self.done, self.failure = saved["done"], saved["failure"]
@@ -269,6 +281,13 @@ class State:
 
 def _values(network: nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def _fingerprint(network: nn.Module) -> str:
+    total = hashlib.sha256()
+    for parameter in network.parameters():
+        total.update(parameter.detach().cpu().numpy().tobytes())
+    return total.hexdigest()
 
 
 class StopSignals:

@@ -20,19 +20,16 @@ from .forward import (
     decay_of,
     get_update,
     new_updates,
+    rows_of,
     set_update,
     strip_begin,
     strips,
     update_of,
 )
 from .jit import kernel, part
-from .simd import LANES, choose, fma, fma_rows, load, maximum, spread, store, store_totals, zeros
+from .plan import list_passes, new_plan, place_checkpoints
+from .simd import LANES, choose, fma, fma_rows, load, spread, store, store_totals, zeros
 from .threads import barrier
-
-# By how much rounding errors of the trace may grow while it is un-updated. With c the least decay of an update's
-# columns, each update adds at most 1.5 roundings and multiplies what there was by 1 / c. After k updates whose factors
-# 1 / c multiply to at most GROWTH, the error is at most 1.5 k GROWTH roundings of the largest number of the trace.
-GROWTH = 4.0
 
 
 class Gradients(NamedTuple):
@@ -71,95 +68,6 @@ class Scratch(NamedTuple):
     far: int
 
 
-class Plan(NamedTuple):
-    """What happens in an episode, in its order.
-
-    Pass p makes the updates up to pass_end[p] and then the product of step pass_step[p] (-1: none); the passes are
-    those of `forward`. Update u is that of step update_step[u]. The trace before it is made from checkpoint
-    source[u] (-1: un-updated), which holds the trace before update checkpoint_at[source[u]].
-    """
-
-    pass_step: np.ndarray
-    pass_end: np.ndarray
-    update_step: np.ndarray
-    source: np.ndarray
-    checkpoint_at: np.ndarray
-
-
-@part
-def _new_plan(steps):
-    return Plan(
-        np.empty(2 * steps + 2, np.int64),
-        np.empty(2 * steps + 2, np.int64),
-        np.empty(steps + 1, np.int64),
-        np.empty(steps + 1, np.int64),
-        np.empty(steps + 1, np.int64),
-    )
-
-
-@part
-def _list_passes(plan, steps, b):
-    """Fill `plan` but for the checkpoints; returns how many passes there are."""
-    plan.update_step[0] = -1
-    updates = pending = 1
-    passes = 0
-    length = steps.has_free.shape[0]
-    for t in range(length + 1):
-        last = t == length
-        multiply = not last and steps.has_free[t, b] > 0
-        push = not last and steps.repeats[t, b] > 0
-        if multiply or (push and pending == MAX_PENDING) or (last and pending > 0):
-            plan.pass_step[passes] = t if multiply else -1
-            plan.pass_end[passes] = updates
-            passes += 1
-            pending = 0
-        if push:
-            plan.update_step[updates] = t
-            updates += 1
-            pending += 1
-    return passes
-
-
-@part
-def _growth(episodes, update, totals):
-    """By how much the errors of the trace grow at most when an update is undone; infinite where it cannot be."""
-    n = episodes.states.shape[2]
-    least = update.remains
-    if update.rate > 0:
-        most = zeros(episodes.states, 1, 1)
-        for j in range(0, n, LANES):
-            post = load(episodes.states, update.post_at + j, 0, 1, 1)
-            most = maximum(post * post, most)
-        store(totals, 0, 0, most)
-        square = totals[0]
-        for lane in range(1, LANES):
-            square = max(square, totals[lane])
-        least = update.remains - update.rate * square
-    return max(1.0, 1.0 / least) if least > 0 else np.inf
-
-
-@part
-def _place_checkpoints(plan, episodes, updates, count, scratch, totals):
-    """Choose how the trace before each of the first `count` updates is found.
-
-    From the last update to the first; `growth` is that of the errors since the trace was not un-updated.
-    """
-    checkpoints, growth = 0, np.inf
-    plan.source[0] = -1  # where there are no updates to go back through
-    for u in range(count - 1, -1, -1):
-        distance = scratch.far if checkpoints == 0 else plan.checkpoint_at[checkpoints - 1] - u
-        if scratch.undo:
-            growth *= _growth(episodes, get_update(updates, u), totals)
-        if growth <= GROWTH and distance < scratch.far and u > 0:
-            plan.source[u] = -1
-            continue
-        growth = 1.0 if scratch.undo else np.inf
-        plan.source[u] = checkpoints
-        if distance >= scratch.near or u == 0:
-            plan.checkpoint_at[checkpoints] = u
-            checkpoints += 1
-
-
 @part
 def _updated(states, i, j, update, h):
     """A block of the trace, rows i.. and columns j.., after an update."""
@@ -184,13 +92,14 @@ class Work(NamedTuple):
 
 @part
 def _begin(work, trace):
-    """Store the trace before every update that has a checkpoint; no gradient of the final trace is 0. Own columns.
+    """Store the trace before every update that has a checkpoint, for own columns.
 
-    trace (B, N, N): the initial one, or (0, 0, 0) for zeros.
+    Where there is no gradient by the final trace, it is 0, and so are sums for rows of padding. trace (B, N, N): the
+    initial one, or (0, 0, 0) for zeros.
     """
     episodes, updates, plan, scratch = work.episodes, work.updates, work.plan, work.scratch
     n = episodes.states.shape[2]
-    for i in range(0, n, ROWS):
+    for i in range(0, rows_of(episodes), ROWS):
         for j in range(work.bounds[work.first], work.bounds[work.last], LANES):
             h = zeros(episodes.states, ROWS, 1)
             if not work.gradients.final_given:
@@ -205,6 +114,9 @@ def _begin(work, trace):
                     u += 1
                 store(scratch.checkpoints, (checkpoint * n + i) * n + j, n, h)
                 checkpoint -= 1
+    for turn in range(2):
+        for strip in range(work.first, work.last):
+            scratch.by_rows[turn, strip, :, rows_of(episodes) :] = 0
 
 
 @part
@@ -352,21 +264,21 @@ def backward(episodes, steps, trace, gradients, scratch, team):
     trace (B, N, N): the initial one, or (0, 0, 0) for zeros.
     """
     length, batch, n = steps.has_free.shape[0], episodes.states.shape[1], episodes.states.shape[2]
-    plan = _new_plan(length)
+    plan = new_plan(length)
     updates = new_updates(length + 1, episodes.states)
     totals = np.empty(LANES, episodes.states.dtype)
     bounds = np.array([strip_begin(n, strip) for strip in range(strips(n) + 1)])
     first, last = strips(n) * team.rank // team.size, strips(n) * (team.rank + 1) // team.size
     arrived = turn = 0
     for b in range(team.first, batch, team.stride):
-        passes = _list_passes(plan, steps, b)
+        passes = list_passes(plan, steps, b)
         if plan.pass_step[passes - 1] < 0 and not gradients.final_given:
             passes -= 1  # nothing depends on the last updates
         count = plan.pass_end[passes - 1] if passes > 0 else 0
         for u in range(count):
             t = plan.update_step[u]
             set_update(updates, u, update_of(episodes, b, t, steps.repeats[t, b] if t >= 0 else 1))
-        _place_checkpoints(plan, episodes, updates, count, scratch, totals)
+        place_checkpoints(plan, episodes, updates, count, scratch, totals)
         trace_at = b * n * n if gradients.trace.shape[0] == batch else 0
         work = Work(episodes, updates, plan, gradients, scratch, b, trace_at, bounds, first, last)
         gradients.eta[b, first:last] = 0
@@ -380,7 +292,7 @@ def backward(episodes, steps, trace, gradients, scratch, team):
                 undo, multiply = plan.source[u] < 0, t >= 0 and u == end - 1
                 if undo:
                     _invert(work, get_update(updates, u))
-                for i in range(0, n, ROWS):
+                for i in range(0, rows_of(episodes), ROWS):
                     if undo and multiply:
                         _back_rows(work, t, i, u, u - begin, turn, True, True)
                     elif undo:
@@ -397,11 +309,11 @@ def backward(episodes, steps, trace, gradients, scratch, team):
 
 
 @kernel
-def sum_of_matrix(matrix):
-    """The sum of a matrix (N, N), in one order."""
+def sum_of_rows(matrix, rows):
+    """Sum the first rows of a matrix (N, N), in one order."""
     totals = np.empty(LANES, matrix.dtype)
     total = zeros(matrix, 1, 1)
-    for i in range(matrix.shape[0]):
+    for i in range(rows):
         of_row = zeros(matrix, 1, 1)
         for j in range(0, matrix.shape[1], LANES):
             of_row = of_row + load(matrix, i * matrix.shape[1] + j, 0, 1, 1)
@@ -412,17 +324,18 @@ def sum_of_matrix(matrix):
 
 @kernel
 def matrix_gradients(episodes, steps, trace, deltas, weight, alpha, team):
-    """Set the gradients of weight and alpha (N, N), each element by one member of the team.
+    """Set the gradients of weight and alpha (N, N), but for rows of padding, each element by one member of the team.
 
     weight = sum of pre^T delta over episodes and products, in their order; alpha = sum of (pre^T delta) * H. The
     traces are made once more, in registers: a matrix of sums would leave the cache between the passes of `backward`.
     """
     batch, n = episodes.states.shape[1:]
-    plan = _new_plan(steps.has_free.shape[0])
+    plan = new_plan(steps.has_free.shape[0])
     updates = new_updates(steps.has_free.shape[0] + 1, episodes.states)
-    low, high = n // ROWS * team.rank // team.size * ROWS, n // ROWS * (team.rank + 1) // team.size * ROWS
+    blocks = rows_of(episodes) // ROWS
+    low, high = blocks * team.rank // team.size * ROWS, blocks * (team.rank + 1) // team.size * ROWS
     for b in range(batch):
-        passes = _list_passes(plan, steps, b)
+        passes = list_passes(plan, steps, b)
         for u in range(plan.pass_end[passes - 1]):
             t = plan.update_step[u]
             set_update(updates, u, update_of(episodes, b, t, steps.repeats[t, b] if t >= 0 else 1))

@@ -9,9 +9,9 @@ import torch
 
 from .autograd import resized
 from .jit import kernel
-from .products import Share, form_of, multiply, part_of, product, team_size
+from .products import Share, multiply, part_of, product, share_out
 from .simd import tanh
-from .threads import Team, barrier, run_team
+from .threads import barrier
 
 
 @kernel
@@ -93,7 +93,7 @@ class DenseRecording:
         """Steps start..stop, whose inputs lie in `states`."""
         if self._compiled:
             seen, sums = self._seen(), np.empty(self.states.shape[1:], self.states.numpy().dtype)
-            self._share_out(False, lambda team, form: forward(team, form, start, stop, *seen, sums))
+            share_out(*self._product_shape(), False, lambda team, form: forward(team, form, start, stop, *seen, sums))
         else:
             self._run_by_torch(start, stop)
 
@@ -106,7 +106,7 @@ class DenseRecording:
             grad[-1] += grad_x
         if self._compiled:
             seen, found = self._seen(), (grad.numpy(), deltas.numpy())
-            self._share_out(True, lambda team, form: backward(team, form, *seen, *found))
+            share_out(*self._product_shape(), True, lambda team, form: backward(team, form, *seen, *found))
         else:
             self._back_by_torch(grad, deltas)
         pre, delta = self.states[:-1], deltas
@@ -117,16 +117,14 @@ class DenseRecording:
         grad_weight = torch.from_numpy(product(pre.numpy().T, delta.numpy())) if self._compiled else pre.T @ delta
         return grad[1:], grad_weight, None, None, grad[0], None
 
+    def _product_shape(self):
+        batch, n = self.states.shape[1:]
+        return batch, n, n
+
     def _seen(self):
         """What the compiled loops see of an episode; an empty array stands for no clamped neurons."""
         clamped = np.zeros((0, 0, 0), np.uint8) if self.clamped is None else self.clamped.view(torch.uint8).numpy()
         return self.states.numpy(), clamped, np.array(self.has_free), self.weight.numpy()
-
-    def _share_out(self, turned, loop):
-        """Call loop(team, form) for the members of a team, whose products are by the weight, or the turned weight."""
-        batch, n = self.states.shape[1:]
-        form, size, counter = form_of(batch, n, n, turned), team_size(batch, n, n), np.zeros(1, np.int64)
-        run_team(size, lambda rank: loop(Team(0, 1, size, rank, counter), form))
 
     @torch.no_grad()
     def _run_by_torch(self, start, stop):

@@ -169,7 +169,10 @@ def _sigmoid(x: Value) -> Value:
     lowest = -88.0  # below, the result would be a denormal number
     k, part = _reduced(-x.where("<", lowest, lowest).where(">", 80.0, 80.0))
     power = x.power_of_two(k)
-    return Value(x.builder, x._constant(1.0)) / power.fma(part, power + 1.0)
+    # exp(-x) + 1, the 1 added to what is small: it must not cost a rounding of what is large.
+    small = x.choose("<", 0.0, x.power_of_two(x.builder.neg(k)), 0.0)
+    large = x.choose("<", 0.0, power, power + 1.0)
+    return Value(x.builder, x._constant(1.0)) / power.fma(part + small, large)
 
 
 _FUNCTIONS = {"tanh": _tanh, "exp": _exp, "log": _log, "sigmoid": _sigmoid}

@@ -33,6 +33,7 @@ class Episodes(NamedTuple):
     states (T + 1, B, N): row t + 1 holds the input of step t and receives its activity. clamped (T, B, N) or, for
     none, (0, 0, 0): bytes, 1 for clamped neurons. trace (B, N, N): as `forward` and `forward_step` leave it.
     sums (B, N): scratch. weight, alpha (N, N). eta: the rate of the trace. oja: whether that is the rule.
+    neurons: without padding; rows of padding are not worked on.
     """
 
     states: np.ndarray
@@ -43,6 +44,7 @@ class Episodes(NamedTuple):
     alpha: np.ndarray
     eta: float
     oja: bool
+    neurons: int
 
 
 class Steps(NamedTuple):
@@ -112,6 +114,12 @@ def get_update(updates, k):
 def decay_of(update, post):
     """The decay of an update for the columns of `post`."""
     return fma(post * -update.rate, post, update.remains)
+
+
+@part
+def rows_of(episodes):
+    """The rows of a matrix that are worked on: the neurons, in whole blocks."""
+    return -(-episodes.neurons // ROWS) * ROWS
 
 
 @part
@@ -189,7 +197,7 @@ def forward_step(episodes, b, t):
     n = episodes.states.shape[2]
     update = update_of(episodes, b, t - 1, 1)
     _clear_sums(episodes, b, 0, n)
-    for i in range(0, n, ROWS):
+    for i in range(0, rows_of(episodes), ROWS):
         _update_multiply(episodes, b, t, i, update, 0, n)
     _activate(episodes, b, t, 0, n)
 
@@ -199,7 +207,7 @@ def _forward_pass(episodes, b, t, updates, pending, begin, end):
     """Make the first `pending` updates, and then the product of step t unless that is -1, of some columns."""
     if t >= 0:
         _clear_sums(episodes, b, begin, end)
-    for i in range(0, episodes.states.shape[2], ROWS):
+    for i in range(0, rows_of(episodes), ROWS):
         for k in range(pending):
             update = get_update(updates, k)
             if t >= 0 and k == pending - 1:

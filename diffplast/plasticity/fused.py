@@ -1,4 +1,7 @@
-"""Recorded episodes of the plastic recurrence over the compiled loops of kernels.py. CPU, float32 and float64."""
+"""Recorded episodes of the plastic recurrence, over the compiled loops of forward.py and backward.py.
+
+CPU, float32 and float64.
+"""
 
 import math
 import operator
@@ -41,9 +44,9 @@ def _reused(name, like, *shape):
 
 
 def _teams(batch, n, steps):
-    """How many teams of threads work side by side, an episode each, and the size of a team, which splits the rows.
+    """How many teams of threads work side by side, an episode each, and the size of a team, which shares the columns.
 
-    The members of a team wait for each other at every step, so that few rows are not worth a team. Large networks
+    The members of a team wait for each other at every step, so that few columns are not worth a team. Large networks
     have one team: the matrices of two episodes do not fit into the cache.
     """
     threads = torch.get_num_threads() if steps * batch * n * n >= WORTH_A_TEAM else 1
@@ -90,7 +93,7 @@ class FusedRecording:
         self._repeats = torch.ones(capacity, batch, dtype=torch.int64)
         self._steps = forward.Steps(*_arrays(self._has_free, self._repeats))
         tensors = self._states, self._clamped, self._trace, self._sums, self.weight, self.alpha
-        self.episodes = forward.Episodes(*_arrays(*tensors), self.eta, self.oja)
+        self.episodes = forward.Episodes(*_arrays(*tensors), self.eta, self.oja, self.n)
 
     @property
     def states(self):
@@ -193,7 +196,7 @@ class FusedRecording:
         return (
             outputs[1:],
             weight[:n, :n].contiguous(),
-            torch.tensor(backward.sum_of_matrix(alpha.numpy()), dtype=alpha.dtype)
+            torch.tensor(backward.sum_of_rows(alpha.numpy(), self.n), dtype=alpha.dtype)
             if self.shared_alpha
             else alpha[:n, :n].contiguous(),
             torch.tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),

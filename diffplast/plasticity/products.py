@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from torch.autograd.function import once_differentiable
 
 from .jit import kernel
-from .threads import run_team
+from .threads import Team, run_team
 
 # A line is a vector of so many bytes, in one register or several.
 LINE = 64
@@ -393,6 +393,13 @@ def team_size(rows, depth, columns):
     return max(1, min(torch.get_num_threads(), rows * depth * columns // WORTH_A_THREAD))
 
 
+def share_out(rows, depth, columns, b_turned, loop):
+    """Call loop(team, form) in a thread for each member of a team, for a loop over products of such a shape."""
+    form, size = form_of(rows, depth, columns, b_turned), team_size(rows, depth, columns)
+    counter = np.zeros(1, np.int64)
+    run_team(size, lambda rank: loop(Team(0, 1, size, rank, counter), form))
+
+
 def _contiguous(matrix):
     """The matrix or its transpose, C-contiguous, and whether it is the transpose; a copy where neither is."""
     if matrix.flags.c_contiguous:
@@ -434,11 +441,13 @@ def product(a, b, out=None, add=False):
         return out
     a, a_turned = _contiguous(a)
     b, b_turned = _contiguous(b)
-    form = form_of(rows, depth, n, b_turned)
-    if a_turned and form != TILES:
+    if a_turned and form_of(rows, depth, n, b_turned) != TILES:
         a, a_turned = np.ascontiguousarray(a.T), False
-    size = team_size(rows, depth, n)
-    run_team(size, lambda rank: _multiply(Share(form, rank, size), a, a_turned, b, b_turned, out, add))
+
+    def member(team, form):
+        _multiply(Share(form, team.rank, team.size), a, a_turned, b, b_turned, out, add)
+
+    share_out(rows, depth, n, b_turned, member)
     return out
 
 

@@ -24,14 +24,15 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
     if not costs:
         return f"Scale {scale}: nothing was run yet."
     total = sum(machine["seconds"] for machine in costs)
-    where = " and ".join(
-        f"{name} ({threads} threads)"
-        for name, threads in dict.fromkeys((machine["processor"], machine["threads"]) for machine in costs)
-    )
-    memory = ceil(max(machine["peak_memory_mb"] for machine in costs) / 100) / 10
+    places = [
+        f"{machine['processor']} ({machine['threads']} threads)" if machine["device"] == "cpu" else machine["device"]
+        for machine in costs
+    ]
+    where = " and ".join(dict.fromkeys(places))
+    peaks = [machine["peak_memory_mb"] for machine in costs if machine["peak_memory_mb"] is not None]
+    memory = f"; none needed more than {ceil(max(peaks) / 100) / 10:.1f} GB of memory" if peaks else ""
     return (
-        f"Scale {scale}: the wall times of {len(costs)} training runs add up to {duration(total)} on {where}; "
-        f"none needed more than {memory:.1f} GB of memory."
+        f"Scale {scale}: the wall times of {len(costs)} training runs add up to {duration(total)} on {where}{memory}."
     ) + _against_programs(results)
 
 

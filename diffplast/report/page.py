@@ -12,6 +12,7 @@ from diffplast.core import params
 from diffplast.report import claims, curves, figures, findings, numbers, style, tables
 from diffplast.report.cost import cost, duration, machines
 from diffplast.report.overview import overview
+from diffplast.report.replays import replays
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
 TASKS = Path(__file__).parents[1] / "tasks"
@@ -27,12 +28,12 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
     folder = Path("reports", scale)
     found = claims.judge_all(results)
     titles = {name: result.kind.title for name, result in results.items()}
-    (folder / "claims.json").write_text(tables.as_json(found, titles))
-    (folder / "claims.md").write_text(tables.as_markdown(found, titles))
-    (folder / "cost.md").write_text(cost(scale, results) + "\n")
+    (folder / "claims.json").write_text(tables.as_json(found, titles), encoding="utf-8")
+    (folder / "claims.md").write_text(tables.as_markdown(found, titles), encoding="utf-8")
+    (folder / "cost.md").write_text(cost(scale, results) + "\n", encoding="utf-8")
     with style.in_style():
         style.save(*overview(results), folder / "overview")
-    (folder / "index.html").write_text(page(scale, results, found))
+    (folder / "index.html").write_text(page(scale, results, found), encoding="utf-8")
 
 
 def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict]) -> str:
@@ -73,7 +74,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "curves": curves.points, "evaluate_command": evaluate_command, "parameters": parameters, "show": numbers.show,
-        "spread": numbers.spread, "arm_label": curves.label,
+        "spread": numbers.spread, "arm_label": curves.label, "replays": replays,
     }
     return environment
 
@@ -86,7 +87,7 @@ def picture(path: Path) -> dict[str, str]:
     if not path.exists():
         command = f"dvc repro stages/{path.parts[3]}/dvc.yaml:figures@{path.parts[1]}"
         raise ResultsError(f"{path}: no such figure; make it with: {command}")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     about = ElementTree.fromstring(text)
     terms = {name: about.findtext(f".//{DUBLIN_CORE}{name}") for name in ("title", "description")}
     rules = (
@@ -120,7 +121,7 @@ def parameters(task: str, scale: str) -> str:
 
     DVC watches the values alone: a comment that is edited appears when the page is next made.
     """
-    block = re.search(rf"^{task}:.*?(?=^\w|\Z)", params.PATH.read_text(), re.DOTALL | re.MULTILINE)[0]
+    block = re.search(rf"^{task}:.*?(?=^\w|\Z)", params.PATH.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
     others = "|".join(name for name in params.SCALES if name != scale)
     block = re.sub(rf"^    ({others}): .*\n", "", block, flags=re.MULTILINE)
     return re.sub(rf"^  ({others}):.*\n(    .*\n)*", "", block, flags=re.MULTILINE).rstrip()

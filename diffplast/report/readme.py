@@ -23,7 +23,7 @@ NOT_RUN = "not run yet"
 def block() -> str:
     """Return what belongs between the README's two marks. Raises ResultsError where no scale has claims."""
     files = {scale: Path("reports", scale, "claims.json") for scale in SCALES}
-    entries = {scale: json.loads(path.read_text()) for scale, path in files.items() if path.exists()}
+    entries = {scale: json.loads(path.read_text(encoding="utf-8")) for scale, path in files.items() if path.exists()}
     if not entries:
         raise ResultsError(f"{files[SCALES[0]]}: no such file; make it with: dvc repro report@{SCALES[0]}")
     counted = {scale: [entry for entry in found if entry["counted"]] for scale, found in entries.items()}
@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail where the table is out of date")
     arguments = parser.parse_args()
     try:
-        old = README.read_text()
+        old = README.read_text(encoding="utf-8")
         new = renewed(old, block())
     except (ResultsError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
@@ -88,7 +88,7 @@ def main() -> int:
         print(f"{README}: the claims are out of date; renew them with: {COMMAND}", file=sys.stderr)
         return 1
     if new != old:
-        README.write_text(new)
+        README.write_text(new, encoding="utf-8")
     return 0
 
 

@@ -104,7 +104,7 @@ def _read(run: Run, name: str, reader: Callable[[Path], Any]) -> Any:
 
 
 def _json(path: Path) -> dict:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _curve(path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffplast.core.exact import fixed_mean, fixed_sum, normal
 from diffplast.core.task import Positive, Step, Strict
-from diffplast.plasticity import plastic_rnn
+from diffplast.plasticity import plastic_parameters, plastic_rnn
 
 
 class Presentation(Strict):
@@ -90,9 +90,6 @@ def completion_step(restored: Tensor, target: Tensor) -> Step:
     return Step(loss, {"wrong_bits": wrong})
 
 
-PLASTICITY = ("plastic", "homogeneous", "nonplastic")
-
-
 class RecurrentNetwork(nn.Module):
     """N neurons, all connected to all: weight (N, N); alpha (N, N), 0-d or None; eta 0-d or None.
 
@@ -112,20 +109,13 @@ class RecurrentNetwork(nn.Module):
         self_plasticity: bool = True,
     ):
         super().__init__()
-        if plasticity not in PLASTICITY:
-            raise ValueError(f"unknown plasticity {plasticity!r}; known: {', '.join(PLASTICITY)}")
-        draw = normal(generator)
-        self.weight = nn.Parameter(init * draw(neurons, neurons))
-        self.alpha = self.eta = None
-        if plasticity != "nonplastic":
-            shared = plasticity == "homogeneous"
-            self.alpha = nn.Parameter(torch.tensor(init) if shared else init * draw(neurons, neurons))
-            self.eta = nn.Parameter(torch.tensor(float(eta)))
+        self.weight, self.alpha, self.eta = plastic_parameters(
+            (neurons, neurons), plasticity, init, eta, normal(generator)
+        )
         self.register_buffer("mask", None if self_plasticity else 1 - torch.eye(neurons), persistent=False)
 
     def forward(self, inputs: Tensor, clamped: Tensor | None, rule: str = "hebb") -> Tensor:
         """inputs (T, B, N), clamped bool (T, B, N) -> outputs (T, B, N)."""
         alpha = self.alpha if self.mask is None else self.alpha * self.mask
-        eta = self.weight.new_zeros(()) if self.eta is None else self.eta
-        outputs, _ = plastic_rnn(inputs, self.weight, alpha, eta, clamped, rule)
+        outputs, _ = plastic_rnn(inputs, self.weight, alpha, self.eta, clamped, rule)
         return outputs

@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 
 from diffplast.core.exact import uniform
 from diffplast.plasticity.jit import kernel
-from diffplast.plasticity.products import Share, form_of, multiply, product, team_size
+from diffplast.plasticity.products import Share, multiply, product, share_out
 from diffplast.plasticity.simd import sigmoid32, tanh
-from diffplast.plasticity.threads import Team, barrier, run_team
+from diffplast.plasticity.threads import barrier
 
 # The program's: inputs are multiplied by INPUT_SCALE; a unit that follows its bit has FOLLOW as weight from it to the
 # cell gate, and these biases of its input, forget, cell and output gates.
@@ -133,7 +133,7 @@ class _LSTM(torch.autograd.Function):
         gates = gates.view(steps, batch, 4 * units)
         cells, hidden = inputs.new_empty(2, steps, batch, units)
         seen = [x.numpy() for x in (recurrent_weight.detach().contiguous(), gates, cells, hidden)]
-        _share_out(batch, units, 4 * units, False, lambda team, form: _forward(team, form, *seen))
+        share_out(batch, units, 4 * units, False, lambda team, form: _forward(team, form, *seen))
         ctx.save_for_backward(flat, recurrent_weight, gates, cells, hidden)
         return hidden[-1].clone()
 
@@ -144,7 +144,7 @@ class _LSTM(torch.autograd.Function):
         batch, units = hidden.shape[1:]
         deltas, grad = torch.empty_like(gates), grad.contiguous().clone()
         seen = [x.numpy() for x in (recurrent_weight.contiguous(), gates, cells, deltas, grad, torch.zeros_like(grad))]
-        _share_out(batch, 4 * units, units, True, lambda team, form: _backward(team, form, *seen))
+        share_out(batch, 4 * units, units, True, lambda team, form: _backward(team, form, *seen))
         pre, later = hidden[:-1].view(-1, units).numpy(), deltas[1:].view(-1, 4 * units).numpy()
         deltas = deltas.view(-1, 4 * units).numpy()
         ones = np.ones((1, len(deltas)), np.float32)
@@ -154,13 +154,6 @@ class _LSTM(torch.autograd.Function):
             torch.from_numpy(product(pre.T, later)),
             torch.from_numpy(product(ones, deltas)[0]),
         )
-
-
-def _share_out(batch, depth, columns, turned, loop):
-    """Call loop(team, form) for the members of a team, for products of (batch, depth) and (depth, columns)."""
-    form, size = form_of(batch, depth, columns, turned), team_size(batch, depth, columns)
-    counter = np.zeros(1, np.int64)
-    run_team(size, lambda rank: loop(Team(0, 1, size, rank, counter), form))
 
 
 @kernel

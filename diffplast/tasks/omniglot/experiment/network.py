@@ -1,13 +1,20 @@
 """The network: convolutions down to one pixel, and the plastic layer from its features to the classes."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffplast.core.exact import draws
 from diffplast.core.exact.convolution import convolutions
 from diffplast.tasks.omniglot.experiment.head import logits
+
+if TYPE_CHECKING:
+    from diffplast.tasks.omniglot.experiment.task import Episodes, Experiment
 
 
 class Network(nn.Module):
@@ -17,30 +24,30 @@ class Network(nn.Module):
     or None; eta 0-d or None: of the plastic layer.
     """
 
-    def __init__(self, plasticity: str, experiment, generator: np.random.Generator):
+    def __init__(self, plasticity: str, experiment: Experiment, generator: np.random.Generator):
         """Draws the initial values from `generator`.
 
         plasticity: "plastic", "homogeneous" (one coefficient for all connections) or "nonplastic".
-        experiment: see task.Experiment. A shared coefficient starts at init_alpha itself, as in the program.
+        A shared coefficient starts at init_alpha itself, as in the program.
         """
         super().__init__()
         self.strength = experiment.label_strength
         features, shape = experiment.features, (experiment.features, experiment.ways)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        normal, uniform = draws.normal(generator), draws.uniform(generator)
         for layer in range(int(math.log2(experiment.side + 1)) - 1):
             channels = features if layer else 1
             bound = 1 / math.sqrt(9 * channels)  # torch's default, as the program's
-            self.weights.append(_uniform(generator, (3, 3, channels, features), -bound, bound))
-            self.biases.append(_uniform(generator, (features,), -bound, bound))
-        self.weight = _parameter(experiment.init_weight * generator.standard_normal(shape))
+            self.weights.append(nn.Parameter(bound * (2 * uniform(3, 3, channels, features) - 1)))
+            self.biases.append(nn.Parameter(bound * (2 * uniform(features) - 1)))
+        self.weight = nn.Parameter(experiment.init_weight * normal(*shape))
         self.alpha = self.eta = None
         if plasticity != "nonplastic":
-            shared = plasticity == "homogeneous"
-            largest = experiment.init_alpha
-            self.alpha = _parameter(np.array(largest)) if shared else _uniform(generator, shape, 0, largest)
-            self.eta = _parameter(np.array(experiment.eta))
+            coefficients = uniform(*shape) if plasticity == "plastic" else torch.ones(())
+            self.alpha = nn.Parameter(experiment.init_alpha * coefficients)
+            self.eta = nn.Parameter(torch.tensor(experiment.eta))
 
-    def forward(self, episodes) -> Tensor:
+    def forward(self, episodes: Episodes) -> Tensor:
         """Logits (P, Q, ways) of task.Episodes. All drawings pass the convolutions in one batch, each once."""
         features = self.features(torch.cat([episodes.shown, episodes.tested]))
         shown, tested = features.split([len(episodes.shown), len(episodes.tested)])
@@ -53,11 +60,3 @@ class Network(nn.Module):
     def features(self, drawings: Tensor) -> Tensor:
         """drawings (D, side, side) -> (D, F)."""
         return convolutions(drawings, list(self.weights), list(self.biases))
-
-
-def _parameter(values: np.ndarray) -> nn.Parameter:
-    return nn.Parameter(torch.from_numpy(values.astype(np.float32)))
-
-
-def _uniform(generator: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> nn.Parameter:
-    return _parameter(low + (high - low) * generator.random(shape))

@@ -1,0 +1,1 @@
+"""Replays of committed runs with today's code: docs/verify.md."""

@@ -1,0 +1,76 @@
+"""Trained parameters are the same bytes with any number of threads, and on a processor with fewer instructions."""
+
+import ast
+import hashlib
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from diffplast.core import params, registry, seeds
+from diffplast.core.exact import adam, gradient_norm
+from tests.conftest import ROOT, small_task
+from tests.other_machines import printed_by
+
+ARMS = [(name, arm) for name in ("binary", "binary_small", "images") for arm in registry.load(name).arms]
+UPDATES = 3
+
+
+def full_task(name, arm):
+    """A task at its full size, with random images where it needs some."""
+    kind, block = registry.load(name), getattr(params.load(name, ROOT / "params.yaml"), name)
+    images = np.random.default_rng(0).uniform(-1, 1, (20, 1024)).astype(np.float32)
+    data = {"train": images} if kind.dataset else None
+    return kind(block.experiment, block.laptop, arm, torch.device("cpu"), data)
+
+
+def trained(task, batch, threads):
+    """Digest of parameters, losses and norms of the gradient after UPDATES updates."""
+    torch.set_num_threads(threads)
+    network, generator = task.network(seeds.generator(0, "init")), seeds.generator(0, "training")
+    optimizer, found = adam(network.parameters(), 1e-3), hashlib.sha256()
+    for _ in range(UPDATES):
+        step = task.step(network, task.episodes("train", generator, batch))
+        optimizer.zero_grad()
+        step.loss.backward()
+        for value in (step.loss, gradient_norm(list(network.parameters())), *step.metrics.values()):
+            found.update(value.detach().numpy().tobytes())
+        optimizer.step()
+    for parameter in network.parameters():
+        found.update(parameter.detach().numpy().tobytes())
+    return found.hexdigest()
+
+
+def digests(size, threads):
+    """Of every arm, in the order of ARMS."""
+    before = torch.get_num_threads()
+    try:
+        if size == "small":
+            return [trained(small_task(name, arm), batch, threads) for name, arm in ARMS for batch in (1, 5)]
+        return [trained(full_task(name, arm), 1, threads) for name, arm in ARMS]
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def with_one_thread(size):
+    return digests(size, 1)
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_bits_do_not_depend_on_threads(size, threads):
+    assert digests(size, threads) == with_one_thread(size)
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_bits_do_not_depend_on_the_processor(size):
+    found = ast.literal_eval(printed_by(f"digests({size!r}, 2)", "from tests.test_bits import digests"))
+    assert found == with_one_thread(size)
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_arms_are_told_apart(size):
+    found = with_one_thread(size)
+    assert len(set(found)) == len(found)
