@@ -1,6 +1,6 @@
 """All benchmarks: python -m benchmarks [--quick].
 
-The recurrence, training episodes of every task and where their time goes, checkpoints, the long study on a cluster.
+The recurrence, training episodes of every task and where their time goes, checkpoints, runs side by side.
 """
 
 from benchmarks import checkpoints, cluster, episodes, recurrence, shares

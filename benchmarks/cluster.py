@@ -1,87 +1,133 @@
-"""The long study on a cluster: how its time falls with the number of workers, and what then limits it.
+"""Side by side: what two runs gain, and how the time of all runs falls with cores or workers.
 
     python -m benchmarks.cluster [--quick]
 
-Calculated from times measured here, in the same threads: of updates and evaluation of every arm at its `paper`
-settings, and of what DVC adds. Runs are taken to their full length; those that solve their task end earlier. As Dask
-does, each worker takes the next run of the plan when it is free.
+First, for every arm at the scale of params.yaml: episodes a second of one run on all cores, and of as many runs of one
+thread as there are cores, at the same time, one after the other in turns. Then, calculated from the rates of the runs
+of one thread and from what evaluation and DVC take, the time of a whole scale on more cores. Runs are taken to their
+full length, the longest first, each by the first core that is free, as `diffplast.parallel` does.
 """
 
 import argparse
 import heapq
-import re
+import multiprocessing
 import statistics
-import tempfile
-from pathlib import Path
+import time
 
-from benchmarks.episodes import opened, prepare
-from benchmarks.timing import environment, interleaved, table
-from diffplast.core import params, training
-from stages.evaluate import evaluate
+import torch
 
-WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)
-STAGE_SECONDS = 7  # of a stage on a worker around its work: Python, DVC, push; measured on eight stages of the maze
-COLLECT_SECONDS = 1.5  # of DVC here for a stage whose results are in the remote; about
-REPORT_SECONDS = 60  # figures and report; about
+from benchmarks.timing import environment, table
+from diffplast.core import params, registry, runs, training
+from diffplast.parallel.__main__ import reproduce_here
+from diffplast.parallel.resources import usable_cores
 
-
-def study_seeds():
-    """Number of seeds of every task in the long study, as the Makefile has them."""
-    makefile = Path("Makefile").read_text().replace("\\\n", " ")
-    line = re.search(r"^SEEDS_paper := (.*)$", makefile, re.MULTILINE).group(1)
-    return {name: len(listed.split(",")) for name, listed in re.findall(r"(\w+)\.seeds=\[([\d,]+)\]", line)}
+CORES = (1, 2, 4, 8, 16, 32, 64, 128)
+SCALES = ("laptop", "study")
+STAGE_SECONDS = 1.0  # of a stage around its work: its process, reading what it needs, DVC's record; two stages a run
+WORKER_SECONDS = 7.0  # the same on a worker of a cluster: Python, DVC, push
+REST_SECONDS = 60.0  # data sets, figures, report; about
 
 
-def measured(name, arm, folder, seconds):
-    """(hours of training, hours of evaluation) of one run at `paper`, from some `seconds` of each."""
-    task, held_out = opened(name, folder, arm, "paper"), getattr(params.load(name), name).test.paper
-    state, batch = training.State(task, 0), task.settings.for_arm("batch", arm)
+def episodes_a_second(name, arm, scale, threads, seconds, barrier):
+    """Rate of training, measured once all that share the barrier are warm, and that of held-out episodes."""
+    torch.set_num_threads(threads)
+    checked = params.load(name)
+    task = runs.open_task(runs.Run(name, scale, arm, 0), checked)
+    held_out = getattr(getattr(checked, name).test, scale)
+    state, batch = training.State(task, 0), task.settings.batch
+    training.update(task, state, batch)
+    barrier.wait()
+    begin, updates = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        training.update(task, state, batch)
+        updates += 1
+    trained = updates * batch / (time.perf_counter() - begin)
+    begin = time.perf_counter()
+    with torch.no_grad():
+        task.step(state.network, task.episodes("test", state.generator, held_out.batch))
+    return trained, held_out.batch / (time.perf_counter() - begin)
 
-    def update():
-        training._update(task, state.network, state.optimizer, state.generator, batch)
 
-    def test():
-        evaluate(task, state.network, held_out.model_copy(update={"episodes": held_out.batch}), 0)
-
-    times = interleaved({"update": update, "test": test}, seconds)
-    trained = statistics.median(times["update"]) / batch * task.settings.for_arm("episodes", arm)
-    evaluated = statistics.median(times["test"]) / held_out.batch * held_out.episodes
-    return trained / 3600, evaluated / 3600
+def _put_rates(answers, *arguments):
+    answers.put(episodes_a_second(*arguments))
 
 
-def makespan(hours, workers):
-    """Hours until the last run has ended, each taken in order by the first worker that is free."""
-    free = [0.0] * workers
-    for run in hours:
+def at_once(processes, *arguments):
+    """Rates of so many processes that measure at the same time."""
+    context = multiprocessing.get_context("spawn")
+    answers, barrier = context.Queue(), context.Barrier(processes)
+    started = [context.Process(target=_put_rates, args=(answers, *arguments, barrier)) for _ in range(processes)]
+    for process in started:
+        process.start()
+    rates = [answers.get() for _ in started]
+    for process in started:
+        process.join()
+    return rates
+
+
+def side_by_side(name, arm, scale, cores, seconds, rounds):
+    """(rate of one run on all cores, of one of as many runs, of its evaluation): medians over interleaved rounds."""
+    alone, shared, evaluated = [], [], []
+    for _ in range(rounds):
+        alone.append(at_once(1, name, arm, scale, cores, seconds)[0][0])
+        rates = at_once(cores, name, arm, scale, 1, seconds)
+        shared.append(statistics.mean(trained for trained, _ in rates))
+        evaluated.append(statistics.mean(tested for _, tested in rates))
+    return tuple(statistics.median(values) for values in (alone, shared, evaluated))
+
+
+def makespan(seconds, cores):
+    """Seconds until the last run has ended, the longest first, each taken by the first core that is free."""
+    free = [0.0] * cores
+    for run in sorted(seconds, reverse=True):
         heapq.heapreplace(free, free[0] + run)
     return max(free)
 
 
+def lengths(scale, rates):
+    """Seconds of every run of a scale, trained and evaluated on one core. rates: (task, arm) -> (trained, tested)."""
+    result = {}
+    for name in registry.names():
+        block = getattr(params.load(name), name)
+        seeds, held_out = getattr(block.seeds, scale), getattr(block.test, scale)
+        for arm in registry.load(name).arms:
+            settings = getattr(block, scale).for_arm(arm)
+            trained, tested = rates[name, arm]
+            seconds = settings.episodes / trained + held_out.episodes / tested
+            count = seeds[arm] if isinstance(seeds, dict) else seeds
+            result |= {(name, arm, seed): seconds for seed in range(count)}
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer updates")
-    seconds = 1 if parser.parse_args().quick else 5
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    seconds, rounds = (1, 1) if parser.parse_args().quick else (5, 3)
+    cores, scale = usable_cores(), params.load().scale
     print(environment())
-    rows, runs = [["task", "arm", "runs", "hours a run", "minutes its evaluation"]], {}
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(folder)
-        for name, count in study_seeds().items():
-            for arm in getattr(params.load(name), name).arms:
-                trained, evaluated = measured(name, arm, folder, seconds)
-                rows.append([name, arm, str(count), f"{trained:.2f}", f"{60 * evaluated:.1f}"])
-                runs |= {(name, arm, seed): trained + evaluated + 2 * STAGE_SECONDS / 3600 for seed in range(count)}
-    print("\n" + table(rows))
+    reproduce_here([f"prepare_images@{scale}", f"prepare_omniglot@{scale}"], None)
 
-    collecting = (REPORT_SECONDS + COLLECT_SECONDS * 2 * len(runs)) / 3600
-    longest = max(runs, key=runs.get)
-    rows = [["workers", "hours", "times as fast", "limited by"]]
-    for workers in WORKERS:
-        taken = makespan(runs.values(), workers)
-        limit = "work" if sum(runs.values()) / workers > runs[longest] else f"longest run: {longest[0]} {longest[1]}"
-        alone = sum(runs.values()) + collecting
-        rows.append([str(workers), f"{taken + collecting:.1f}", f"{alone / (taken + collecting):.1f}", limit])
-    print(f"\n{len(runs)} runs, {sum(runs.values()):.0f} hours in all; collecting takes {60 * collecting:.0f} minutes")
-    print("\n" + table(rows))
+    rows, rates = [["task", "arm", f"one run, {cores} threads", f"{cores} runs, a thread each", "times"]], {}
+    for name in registry.names():
+        for arm in registry.load(name).arms:
+            alone, shared, tested = side_by_side(name, arm, scale, cores, seconds, rounds)
+            rates[name, arm] = shared, tested
+            rows.append([name, arm, f"{alone:.1f}", f"{cores * shared:.1f}", f"{cores * shared / alone:.2f}"])
+    print(f"\nTraining episodes a second, at {scale}\n\n" + table(rows))
+
+    for whole in SCALES:
+        alone = lengths(whole, rates)
+        longest = max(alone, key=alone.get)
+        rows = [["cores", "minutes", "on a cluster", "limited by"]]
+        for count in CORES:
+            here, there = (
+                (makespan([run + 2 * around for run in alone.values()], count) + REST_SECONDS) / 60
+                for around in (STAGE_SECONDS, WORKER_SECONDS)
+            )
+            bound = sum(alone.values()) / count > alone[longest]
+            limit = "work" if bound else f"longest run: {longest[0]} {longest[1]}"
+            rows.append([str(count), f"{here:.1f}", f"{there:.1f}", limit])
+        print(f"\n{whole}: {len(alone)} runs, {sum(alone.values()) / 3600:.1f} hours of one core\n\n" + table(rows))
 
 
 if __name__ == "__main__":

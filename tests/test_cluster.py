@@ -20,12 +20,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 # Long enough to be killed in the middle, with networks small enough for a test.
 SMALL = [
-    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[lstm-0, lstm-1]", "omniglot.runs=[lstm-0]",
+    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[lstm-0, lstm-1]", "omniglot.runs=[nonplastic-0]",
     "binary_small.experiment.lstm_hidden=50",
     "binary_small.smoke.episodes={plastic: 10, plastic_long: 10, nonplastic: 10, lstm: 15000}",
 ]  # fmt: skip
 FIGURE = "reports/smoke/figures/binary_small"
-METRICS = "reports/smoke/runs/omniglot/lstm-0/metrics.json"  # of a task with a data set
+METRICS = "reports/smoke/runs/omniglot/nonplastic-0/metrics.json"  # of a task with a data set
 
 
 def stage_of(folder, path: str) -> str:
