@@ -114,7 +114,8 @@ def _recurrence(parameters, states, trace):
     else:
         full = _packed(alpha, width if alpha.shape[0] > 0 else 0, width)
     weight, sums = _packed(parameters.weight, width, width), np.empty((batch, width), np.float32)
-    return forward.Episodes(states, np.empty((0, 0, 0), np.uint8), trace, sums, weight, full, parameters.eta, True)
+    none_clamped = np.empty((0, 0, 0), np.uint8)
+    return forward.Episodes(states, none_clamped, trace, sums, weight, full, parameters.eta, True, n)
 
 
 @part
@@ -379,7 +380,7 @@ def collect(record, slopes, deltas, weight, alpha, eta, found):
     if found.alpha.shape[0] > 0:
         shared = found.alpha.shape[0] == 1 and neurons > 1
         if shared:
-            found.alpha[0, 0] = backward.sum_of_matrix(alpha)
+            found.alpha[0, 0] = backward.sum_of_rows(alpha, neurons)
         for i in range(0 if shared else neurons):
             for j in range(neurons):
                 found.alpha[i, j] = alpha[i, j]
