@@ -103,8 +103,8 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
                         done(stage)
                     else:
                         ready.append(stage)
-            # First what takes seconds or was never done, then the longest run: what ends last is to be short. Of what was
-            # never done, the first of every task first: the next one finds compiled what that one has compiled.
+            # First what takes seconds or was never done, then the longest run: what ends last is to be short. Of what
+            # was never done, the first of every task first: the next one finds compiled what that one has compiled.
             ready.sort(key=lambda stage: (-(pipeline.last_seconds(stage) or float("inf")), place[stage]))
 
     def start_ready() -> None:
