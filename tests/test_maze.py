@@ -15,11 +15,10 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from diffplast.core.task import Settings
 from diffplast.tasks.maze.experiment import compiled, plain
 from diffplast.tasks.maze.experiment.course import Episodes
 from diffplast.tasks.maze.experiment.env import INPUTS, MazeEnv, columns, draw, maze_walls
-from diffplast.tasks.maze.experiment.task import Experiment, Maze
+from diffplast.tasks.maze.experiment.task import Experiment, Maze, Settings
 
 ROOT = Path(__file__).parents[1]
 ARMS = list(Maze.arms)
@@ -91,14 +90,15 @@ def with_goal(mazes, row, column):
     return elsewhere
 
 
-def a_maze(arm="plastic", **changes):
+def a_maze(arm="plastic", inputs=PAPER, **changes):
     experiment = Experiment(
         **{
-            "size": 5, "steps": 20, "goal_reward": 10.0, "bump_reward": -0.1, "inputs": list(PAPER), "neurons": 12,
-            "init": 0.3, "eta": 0.1, "discount": 0.9, "value_weight": 0.03, "concentration_penalty": 0.1, **changes,
+            "size": 5, "steps": 20, "goal_reward": 10.0, "bump_reward": -0.1, "neurons": 12, "init": 0.3, "eta": 0.1,
+            "discount": 0.9, "value_weight": 0.03, "concentration_penalty": 0.1, **changes,
         }
     )  # fmt: skip
-    return Maze(experiment, Settings(episodes=8, batch=4, lr=1e-3, curve_every=4), arm, torch.device("cpu"))
+    settings = Settings(episodes=8, batch=4, lr=1e-3, inputs=list(inputs), curve_every=4)
+    return Maze(experiment, settings, arm, torch.device("cpu"))
 
 
 def agent_and_episodes(task, batch, seed=0):
@@ -336,7 +336,7 @@ def plain_actor_critic(task, agent, episodes):
     e = task.experiment
     steps, batch = episodes.chance.shape
     losses, totals = [], []
-    for b, maze in enumerate(reference_mazes(e.size, episodes.goal, episodes.moved_to, e.inputs)):
+    for b, maze in enumerate(reference_mazes(e.size, episodes.goal, episodes.moved_to, task.settings.inputs)):
         x, trace = torch.zeros(e.neurons), torch.zeros(e.neurons, e.neurons)
         seen = maze.observation()
         rewards, log_policies, values, actions = [], [], [], []
@@ -400,10 +400,10 @@ def test_compiled_episodes_equal_gymnasium_s_with_autograd(arm, inputs, batch):
     """
     task = a_maze(arm, size=5, steps=120, inputs=list(inputs), neurons=37, init=0.1)
     agent, episodes = agent_and_episodes(task, batch)
-    loss, course = compiled.step(task.experiment, agent, episodes)
+    loss, course = compiled.step(task.experiment, task.settings.inputs, agent, episodes)
     gradients = torch.autograd.grad(loss, list(agent.parameters()))
     agent.double()
-    expected, other = plain.step(task.experiment, agent, episodes, backend="naive")
+    expected, other = plain.step(task.experiment, task.settings.inputs, agent, episodes, backend="naive")
     for name, found, right in zip(course._fields, course, other, strict=True):
         np.testing.assert_array_equal(found, right, err_msg=name)
     assert batch == 1 or ((course.rewards > 0).any() and len(np.unique(course.actions)) == 4)
@@ -419,7 +419,7 @@ def test_any_number_of_neurons_will_do(arm, neurons):
     parameters = list(agent.parameters())
     gradients = torch.autograd.grad(task.step(agent, episodes).loss, parameters)
     assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in parameters]
-    expected, _ = plain.step(task.experiment, agent, episodes, backend="naive")
+    expected, _ = plain.step(task.experiment, task.settings.inputs, agent, episodes, backend="naive")
     assert_equal_gradients(agent, gradients, torch.autograd.grad(expected, parameters), 1e-4)
 
 
@@ -479,7 +479,7 @@ def bits():
         for batch in (1, 5):
             task = a_maze(arm, size=11, steps=60, neurons=100, init=0.01, eta=0.01, inputs=["view", "reward", "step"])
             agent, episodes = agent_and_episodes(task, batch)
-            loss, course = compiled.step(task.experiment, agent, episodes)
+            loss, course = compiled.step(task.experiment, task.settings.inputs, agent, episodes)
             loss.backward()
             for array in (*course, loss.detach().numpy(), *(p.grad.numpy() for p in agent.parameters())):
                 digest.update(np.ascontiguousarray(array).tobytes())
@@ -530,7 +530,7 @@ def test_chances_at_the_ends_take_actions_that_there_are(way):
         agent.act.weight.zero_()
         agent.act.bias[:-1] = torch.tensor([0.0, 3.0, 1.0, -40.0])  # the last action's share is below rounding
         episodes.chance[:] = [[0.0, 1 - 2**-24]] * 2
-        _, course = way.step(task.experiment, agent, episodes)
+        _, course = way.step(task.experiment, task.settings.inputs, agent, episodes)
     assert course.actions[:, 0].tolist() == [0, 0] and set(course.actions[:, 1]) <= {2, 3}
 
 

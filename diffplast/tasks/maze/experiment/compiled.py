@@ -17,12 +17,12 @@ from diffplast.tasks.maze.experiment.env import INPUTS, columns, tables
 OUTPUTS = loops.ACTIONS + 1
 
 
-def step(experiment: Strict, agent: nn.Module, episodes: Episodes) -> tuple[Tensor, Course]:
+def step(experiment: Strict, inputs: list[str], agent: nn.Module, episodes: Episodes) -> tuple[Tensor, Course]:
     """Let the agent act, as `plain.step` does; the loss is differentiable once, by the agent's parameters.
 
     float32 alone. Episodes are shared among torch's number of threads.
     """
-    run = _Run(experiment, agent, episodes)
+    run = _Run(experiment, inputs, agent, episodes)
     parameters = (
         agent.sense.weight, agent.sense.bias, agent.weight, agent.alpha, agent.eta, agent.act.weight, agent.act.bias,
     )  # fmt: skip
@@ -48,7 +48,7 @@ class _Loss(torch.autograd.Function):
 class _Run:
     """A batch of episodes that the agent has gone through: its course, its loss, and the loss's gradients."""
 
-    def __init__(self, e: Strict, agent: nn.Module, episodes: Episodes):
+    def __init__(self, e: Strict, inputs: list[str], agent: nn.Module, episodes: Episodes):
         steps, batch = episodes.chance.shape
         self.parameters = _parameters(agent)
         self.alpha_shape = None if agent.alpha is None else agent.alpha.shape
@@ -64,7 +64,7 @@ class _Run:
             np.empty(batch),
         )
         rules = _rules(
-            e.size, tuple(e.inputs), e.goal_reward, e.bump_reward, e.discount, e.value_weight, e.concentration_penalty
+            e.size, tuple(inputs), e.goal_reward, e.bump_reward, e.discount, e.value_weight, e.concentration_penalty
         )
         self.threads = threads = min(batch, torch.get_num_threads())
         run_team(

@@ -10,14 +10,17 @@ from diffplast.tasks.maze.experiment.course import Course, Episodes
 from diffplast.tasks.maze.experiment.env import MOVES, MazeEnv
 
 
-def step(experiment: Strict, agent: nn.Module, episodes: Episodes, backend: str = "auto") -> tuple[Tensor, Course]:
+def step(
+    experiment: Strict, inputs: list[str], agent: nn.Module, episodes: Episodes, backend: str = "auto"
+) -> tuple[Tensor, Course]:
     """Let the agent act, and compute the loss of advantage actor-critic from what happened.
 
-    experiment: `task.Experiment`. agent: `task.Agent`, on any device. backend: of its recurrence, see `plastic_rnn`.
+    experiment: `task.Experiment`. inputs: what the agent is given. agent: `task.Agent`, on any device. backend: of its
+    recurrence, see `plastic_rnn`.
     """
     e, device = experiment, agent.weight.device
     batch = len(episodes.goal)
-    mazes = MazeEnv(batch, e.size, e.steps, e.goal_reward, e.bump_reward, e.inputs)
+    mazes = MazeEnv(batch, e.size, e.steps, e.goal_reward, e.bump_reward, inputs)
     observation, _ = mazes.reset(options={"goal": episodes.goal, "moved_to": episodes.moved_to})
     neurons = agent.start(batch, backend)
     observations, cells, actions, rewards = [], [mazes.cell], [], []

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from torch import nn
 
 from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
+from diffplast.core.task import Settings as BaseSettings
 from diffplast.plasticity import PlasticRollout
 from diffplast.tasks.maze.experiment import compiled, plain
 from diffplast.tasks.maze.experiment.course import Course, Episodes
@@ -28,24 +29,28 @@ class Experiment(Strict):
     """The paper's maze.
 
     size: of the maze in cells, the walls around it counted. steps: of an episode. goal_reward: for reaching the goal.
-    bump_reward: for moving into a wall. inputs: what the agent is given at every step, see `MazeEnv`. neurons:
-    recurrent ones. init: weights and independent coefficients start uniform in [0, init), a shared coefficient at
-    init. eta: initial learning rate of the trace. discount: of a reward, per step. value_weight: of the squared error
-    of the value in the loss. concentration_penalty: weight of the sum of the squared probabilities of the actions,
-    which keeps the agent from settling too early.
+    bump_reward: for moving into a wall. neurons: recurrent ones. init: weights and independent coefficients start
+    uniform in [0, init), a shared coefficient at init. eta: initial learning rate of the trace. discount: of a reward,
+    per step. value_weight: of the squared error of the value in the loss. concentration_penalty: weight of the sum of
+    the squared probabilities of the actions, which keeps the agent from settling too early.
     """
 
     size: Annotated[int, Field(ge=3)]
     steps: Positive
     goal_reward: Real
     bump_reward: Real
-    inputs: Annotated[list[str], AfterValidator(_inputs)]
     neurons: Positive
     init: PositiveFloat
     eta: PositiveFloat
     discount: Annotated[float, Field(ge=0, le=1)]
     value_weight: Weight
     concentration_penalty: Weight
+
+
+class Settings(BaseSettings):
+    """How an agent is trained. inputs: what it is given at every step, see `MazeEnv`."""
+
+    inputs: Annotated[list[str], AfterValidator(_inputs)]
 
 
 class Agent(nn.Module):
@@ -84,11 +89,12 @@ class Maze(Task[Experiment]):
     arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
     metrics = {"reward": Metric("reward of an episode", higher_is_better=True)}
     Experiment = Experiment
+    Settings = Settings
 
     def network(self, generator: np.random.Generator) -> nn.Module:
         """A new agent."""
         e = self.experiment
-        inputs = sum(INPUTS[name] for name in e.inputs)
+        inputs = sum(INPUTS[name] for name in self.settings.inputs)
         return Agent(inputs, e.neurons, self.arm, e.init, e.eta, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
@@ -104,7 +110,7 @@ class Maze(Task[Experiment]):
         runs in compiled code, see `compiled`; elsewhere, and for other numbers than float32, see `plain`.
         """
         way = compiled if self._compiled(network) else plain
-        loss, course = way.step(self.experiment, network, episodes)
+        loss, course = way.step(self.experiment, self.settings.inputs, network, episodes)
         return Step(loss, {"reward": torch.from_numpy(course.total_reward())})
 
     def examples(self, network, untrained, generator):
@@ -127,7 +133,7 @@ class Maze(Task[Experiment]):
         """Let the agent act for the episodes, without learning."""
         way = compiled if self._compiled(network) else plain
         with torch.no_grad():
-            _, course = way.step(self.experiment, network, episodes)
+            _, course = way.step(self.experiment, self.settings.inputs, network, episodes)
         return course
 
     @staticmethod

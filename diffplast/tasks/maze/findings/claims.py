@@ -23,13 +23,8 @@ BLOCKS = 20
 BETWEEN = (CROSSING[0].value / ABOUT, CROSSING[1].value * ABOUT)
 
 PAPER = Conditions(
-    experiment={
-        "size": int(SIZE.value),
-        "neurons": int(NEURONS.value),
-        "inputs": ["view", "reward", "step"],
-        "steps": 250,
-    },
-    settings=PLAIN | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4},
+    experiment={"size": int(SIZE.value), "neurons": int(NEURONS.value), "steps": 250},
+    settings=PLAIN | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4, "inputs": ["view", "reward", "step"]},
     episodes=int(LENGTH.value),
 )
 
