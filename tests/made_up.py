@@ -29,7 +29,10 @@ COURSES = {
         "lstm": (0.27, 0.012, 0.1),
     },
     "images": {"plastic": (90, 20, 0.1), "homogeneous": (90, 32, 0.12), "nonplastic": (90, 60, 0.2)},
-    "omniglot": {"plastic": (0.2, 0.982, 0.05), "homogeneous": (0.2, 0.98, 0.05), "nonplastic": (0.2, 0.2, 0.5)},
+    "omniglot": {
+        "plastic": (0.2, 0.982, 0.05), "homogeneous": (0.2, 0.98, 0.05), "nonplastic": (0.2, 0.2, 0.5),
+        "text": (0.2, 0.984, 0.05),
+    },
     "maze": {"plastic": (10, 151, 0.4), "homogeneous": (10, 110, 0.45), "nonplastic": (20, 57, 0.2)},
 }
 NEAR_ONE = {"accuracy"}

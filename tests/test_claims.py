@@ -143,6 +143,15 @@ def test_differences_are_named_with_what_the_paper_has(make_tree):
     assert differences(found, ("plastic", "nonplastic"), own) == []
 
 
+def test_a_decay_that_never_comes_is_no_difference(make_tree):
+    paper = Conditions(settings={"decay": None})
+    tree = make_tree("images", decay="{factor: 0.5, every: 1200}", episodes=1200)
+    assert differences(tree.read("images"), ("plastic",), paper) == []
+    tree.set("images.laptop.episodes=1201")
+    (words,) = differences(tree.read("images"), ("plastic",), paper)
+    assert words == "decay of the rate factor 0.5 every 1,200 (paper: none)"
+
+
 def test_other_data_are_a_difference(make_tree):
     tree = make_tree("images")
     paper = Conditions(data="cifar10")

@@ -48,9 +48,9 @@ def covered(file: Path, deps: list[str]) -> bool:
 
 def is_only_a_package(file: Path) -> bool:
     """Whether a file holds nothing but a docstring, and perhaps the library's names, looked up when asked for."""
-    return file.name == "__init__.py" and (
-        file.parent.name == "diffplast" or all(isinstance(node, ast.Expr) for node in ast.parse(file.read_text(encoding="utf-8")).body)
-    )
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    of_library = file.parent.name == "diffplast"
+    return file.name == "__init__.py" and (of_library or all(isinstance(node, ast.Expr) for node in body))
 
 
 @pytest.mark.parametrize("stage", PIPELINE)

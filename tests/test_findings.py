@@ -371,6 +371,15 @@ def test_accuracy_on_new_characters(make_tree, values, verdicts):
 
 
 @pytest.mark.parametrize(
+    "value, verdicts", [(0.985, AGREEING), (0.95, DISAGREEING), (0.976, OPEN)], ids=["above", "below", "too near"]
+)
+def test_accuracy_with_the_texts_own_settings(make_tree, value, verdicts):
+    tree = make_tree("omniglot", 1)
+    tree.set_values("omniglot", "text", value, metric="accuracy_final")
+    assert both_verdicts(tree, "omniglot", "the text's settings") == verdicts
+
+
+@pytest.mark.parametrize(
     "plastic, other, verdicts",
     [((0.9, 0.95), (0.19, 0.21), AGREEING), ((0.9, 0.95), (0.19, 0.25), DISAGREEING),
      ((0.9, 0.3), (0.19, 0.21), OPEN)],

@@ -411,6 +411,18 @@ def test_compiled_episodes_equal_gymnasium_s_with_autograd(arm, inputs, batch):
     assert_equal_gradients(agent, gradients, torch.autograd.grad(expected, list(agent.parameters())), 1e-4)
 
 
+@pytest.mark.parametrize("neurons", [1, 16, 48, 129])
+@pytest.mark.parametrize("arm", ARMS)
+def test_any_number_of_neurons_will_do(arm, neurons):
+    task = a_maze(arm, steps=9, neurons=neurons, inputs=["view"], init=0.05)
+    agent, episodes = agent_and_episodes(task, 2)
+    parameters = list(agent.parameters())
+    gradients = torch.autograd.grad(task.step(agent, episodes).loss, parameters)
+    assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in parameters]
+    expected, _ = plain.step(task.experiment, agent, episodes, backend="naive")
+    assert_equal_gradients(agent, gradients, torch.autograd.grad(expected, parameters), 1e-4)
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_gradient_follows_the_loss_s_own(arm):
     """A loss that is scaled or asked for its gradient twice behaves as any other."""

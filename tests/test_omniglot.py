@@ -9,18 +9,19 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from diffplast.core import seeds
+from diffplast.core import params, seeds
 from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network
 from diffplast.tasks.omniglot.experiment.head import logits, loss, naive_logits, naive_loss, probabilities
 from diffplast.tasks.omniglot.experiment.task import Omniglot
 from stages.evaluate import evaluate
+from tests.conftest import ROOT
 from tests.helpers import trained
 from tests.other_machines import printed_by
 
 CLASSES, PER_CLASS = 28, 6
-ARMS = list(Omniglot.arms)
+ARMS = [arm for arm in Omniglot.arms if arm != "text"]  # which is "homogeneous", with other settings
 EXPERIMENT = {
     "ways": 5, "shots": 1, "side": 31, "features": 8, "label_strength": 1000.0, "init_weight": 0.01,
     "init_alpha": 1.0, "eta": 0.1,
@@ -302,6 +303,14 @@ def test_initial_values_are_the_programs():
         bound = 1 / (9 * channels) ** 0.5
         assert 0.8 * bound < ours.abs().max() <= bound and abs(ours.mean()) < 0.2 * bound
     assert torch.equal(plastic.weights[3], shared.weights[3]) and torch.equal(plastic.weight, shared.weight)
+
+
+def test_the_texts_own_settings_can_be_run():
+    """One shared coefficient, Adam 3e-4, one episode an update, 1,000,000 of them (text, section 4.4)."""
+    settings = params.load("omniglot", ROOT / "params.yaml").omniglot.study.for_arm("text")
+    assert (settings.episodes, settings.batch, settings.lr, settings.groupings) == (1_000_000, 1, 3e-4, None)
+    assert settings.decay.every >= settings.episodes and settings.clip is None
+    assert make("text").network(generator()).alpha.shape == ()
 
 
 def test_nonplastic_network_answers_alike_whatever_was_shown():

@@ -13,12 +13,9 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("file", ["README.md", "diffplast/plasticity/README.md"])
-def test_the_examples_run(file):
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
-    assert examples
-    for example in examples:
-        subprocess.run([sys.executable, "-c", example], check=True, cwd=ROOT)
+def test_the_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    subprocess.run([sys.executable, "-c", example], check=True, cwd=ROOT)
 
 
 def test_the_readme_is_short():

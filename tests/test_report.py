@@ -152,7 +152,7 @@ def test_memory_is_never_said_to_be_less_than_was_needed(tree):
 
 def test_the_page_halves_the_rate_of_one_arm_where_each_has_its_own(tree):
     tree.set("maze.smoke.lr=0.002")
-    tree.set("omniglot.smoke.lr={plastic: 0.004, homogeneous: 0.004, nonplastic: 0.004}")
+    tree.set("omniglot.smoke.lr={plastic: 0.004, homogeneous: 0.004, nonplastic: 0.004, text: 0.001}")
     page, _ = written(tree)
     assert "<dt>with half the rate</dt><dd><code>dvc exp run -S maze.smoke.lr=0.001</code></dd>" in page
     own = "<dt>with half the rate for plastic</dt><dd><code>dvc exp run -S omniglot.smoke.lr.plastic=0.002</code></dd>"

@@ -329,72 +329,79 @@ def test_the_page_says_by_which_commit_a_run_was_made_and_replayed(tmp_path, mon
     assert second["commit"] == "not yet" and second["made"] == first["made"]
 
 
-class TestRelock:
-    """`make relock` with real DVC, in a fresh clone of a project whose results are committed: no cache, no data."""
+# `make relock` with real DVC, in a fresh clone of a project whose results are committed: no cache, no data.
+TARGETS = ("stages/maze/dvc.yaml", "stages/images/dvc.yaml", "report@smoke")
 
-    pytestmark = pytest.mark.slow
-    TARGETS = ("stages/maze/dvc.yaml", "stages/images/dvc.yaml", "report@smoke")
 
-    @pytest.fixture(scope="class")
-    def committed_project(self, tmp_path_factory):
-        """A project in which the maze and the images were run at `smoke` and their results are committed."""
-        project = Clone(tmp_path_factory.mktemp("project"))
-        project.set("scale=smoke")
-        for target in self.TARGETS:
-            project.repro(target)
-        project.commit("results")
-        return project
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project in which a run of the maze and one of images were made at `smoke`, and their results committed."""
+    project = Clone(tmp_path_factory.mktemp("project"))
+    project.set("scale=smoke", "maze.runs=[plastic-0]", "images.runs=[plastic-0]")
+    project.repro(*TARGETS)
+    project.commit("results")
+    return project
 
-    @pytest.fixture
-    def clone(self, committed_project, tmp_path):
-        """A fresh clone of it."""
-        committed_project.run("git", "clone", "--quiet", str(committed_project.folder), str(tmp_path / "clone"))
-        return Clone(tmp_path / "clone", copied=True)
 
-    @staticmethod
-    def edit_loop(clone: Clone, line: str) -> None:
-        path = clone.folder / "diffplast" / "core" / "training.py"
-        text, before = path.read_text(), "step.loss.backward()"
-        assert text.count(before) == 1
-        path.write_text(text.replace(before, line))
-        clone.commit("an edit")
+@pytest.fixture
+def clone(project, tmp_path):
+    """A fresh clone of it."""
+    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "clone"))
+    return Clone(tmp_path / "clone", copied=True)
 
-    def relock(self, clone: Clone, succeeds: bool = True) -> str:
-        command = (sys.executable, "-m", "diffplast.verify", "--relock", "--scale", "smoke")
-        return clone.run(*command, succeeds=succeeds)
 
-    def test_a_comment_in_the_loop_trains_nothing(self, clone):
-        assert clone.repro("--allow-missing", "--dry", *self.TARGETS) == set()
-        self.edit_loop(clone, "step.loss.backward()  # here")
-        assert {stage for stage in clone.repro("--allow-missing", "--dry", *self.TARGETS) if ":train@" in stage}
-        said = self.relock(clone)
-        assert "smoke: 6 runs were replayed" in said
-        assert clone.repro("--allow-missing", "--dry", *self.TARGETS) == set()
-        assert not (clone.folder / "runs").exists() and not (clone.folder / "data").exists()
-        commit = clone.run("git", "rev-parse", "HEAD").strip()
-        for name in ("maze", "images"):
-            record = json.loads((clone.folder / f"reports/smoke/runs/{name}/plastic-0/replayed.json").read_text())
-            assert commit.startswith(record["commit"]) and record["windows"] == 1 and record["curve"] == SAME
-            assert record["network"] == (SAME if name == "maze" else None)
-        assert f"<td>{record['commit']}</td>" in (clone.folder / "reports/smoke/index.html").read_text()
-        changed = {line.split()[-1] for line in clone.run("git", "status", "--short", "-uall").splitlines()}
-        assert {name for name in changed if name.endswith(".lock")} == {
-            "dvc.lock", "stages/maze/dvc.lock", "stages/images/dvc.lock",
-        }  # fmt: skip
-        assert all(name.startswith("reports/smoke/") or name.endswith(".lock") for name in changed)
+def edit_loop(clone: Clone, line: str) -> None:
+    """Have another line in the place of the backward pass, and commit that."""
+    path = clone.folder / "diffplast" / "core" / "training.py"
+    text, before = path.read_text(), "step.loss.backward()"
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, line))
+    clone.commit("an edit")
 
-    def test_a_loss_that_is_one_millionth_larger_is_refused(self, clone):
-        self.edit_loop(clone, "(step.loss * (1 + 1e-6)).backward()")
-        said = self.relock(clone, succeeds=False)
-        assert "No lock file is changed" in said
-        for name in ("maze", "images"):
-            assert re.search(rf"- smoke/{name}/plastic-0: curve: window 1 \(episode \d+\): ", said)
-        assert clone.run("git", "status", "--short") == ""
 
-    def test_changed_parameters_are_not_taken_for_code(self, clone):
-        clone.set("maze.smoke.lr=0.002")
-        said = self.relock(clone)
-        assert "maze/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
-        assert {stage for stage in clone.repro("--allow-missing", "--dry", *self.TARGETS) if ":train@" in stage} == {
-            f"stages/maze/dvc.yaml:train@smoke-{arm}-0" for arm in registry.load("maze").arms
-        }
+def relock(clone: Clone, succeeds: bool = True) -> str:
+    """What the command says that replays all, then takes today's code into the lock files."""
+    return clone.run(sys.executable, "-m", "diffplast.verify", "--relock", "--scale", "smoke", succeeds=succeeds)
+
+
+def waiting(clone: Clone) -> set[str]:
+    """Names of the stages that `dvc repro` would run, files that are only in a cache not missed."""
+    return clone.repro("--allow-missing", "--dry", *TARGETS)
+
+
+@pytest.mark.slow
+def test_a_comment_in_the_loop_trains_nothing_once_relocked(clone):
+    assert waiting(clone) == set()
+    edit_loop(clone, "step.loss.backward()  # here")
+    assert "stages/maze/dvc.yaml:train@smoke-plastic-0" in waiting(clone)
+    assert "smoke: 2 runs were replayed" in relock(clone)
+    assert waiting(clone) == set()
+    assert not (clone.folder / "runs").exists() and not (clone.folder / "data").exists()
+    commit = clone.run("git", "rev-parse", "HEAD").strip()
+    for name in ("maze", "images"):
+        record = json.loads((clone.folder / f"reports/smoke/runs/{name}/plastic-0/replayed.json").read_text())
+        assert commit.startswith(record["commit"]) and record["windows"] == 1 and record["curve"] == SAME
+        assert record["network"] == (SAME if name == "maze" else None)
+    assert f"<td>{record['commit']}</td>" in (clone.folder / "reports/smoke/index.html").read_text()
+    changed = {line.split()[-1] for line in clone.run("git", "status", "--short", "-uall").splitlines()}
+    locks = {name for name in changed if name.endswith(".lock")}
+    assert locks == {"dvc.lock", "stages/maze/dvc.lock", "stages/images/dvc.lock"}
+    assert all(name.startswith("reports/smoke/") for name in changed - locks)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_one_millionth_larger_is_not_relocked(clone):
+    edit_loop(clone, "(step.loss * (1 + 1e-6)).backward()")
+    said = relock(clone, succeeds=False)
+    assert "No lock file is changed" in said
+    for name in ("maze", "images"):
+        assert re.search(rf"- smoke/{name}/plastic-0: curve: window 1 \(episode \d+\): ", said)
+    assert clone.run("git", "status", "--short") == ""
+
+
+@pytest.mark.slow
+def test_changed_parameters_are_not_taken_for_code(clone):
+    clone.set("maze.smoke.lr=0.002")
+    said = relock(clone)
+    assert "maze/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
+    assert {stage for stage in waiting(clone) if ":train@" in stage} == {"stages/maze/dvc.yaml:train@smoke-plastic-0"}

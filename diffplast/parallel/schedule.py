@@ -78,6 +78,12 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
     Stages that need no failed one are all done. Raises KeyboardInterrupt after SIGINT or SIGTERM, once all has ended.
     """
     waiting = {stage: needs & set(pipeline.stages) for stage, needs in pipeline.needs.items()}
+    alike = Counter()
+    place = {}  # of a stage among those that differ by their run alone
+    for stage in pipeline.stages:
+        kind = stage.partition("@")[0]
+        place[stage] = alike[kind]
+        alike[kind] += 1
     ready: list[str] = []
     running: dict[str, Host] = {}
     starts, stops = Counter(), 0
@@ -97,8 +103,9 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
                         done(stage)
                     else:
                         ready.append(stage)
-            # First what takes seconds or was never done, then the longest run: what ends last is to be short.
-            ready.sort(key=lambda stage: -(pipeline.last_seconds(stage) or float("inf")))
+            # First what takes seconds or was never done, then the longest run: what ends last is to be short. Of what was
+            # never done, the first of every task first: the next one finds compiled what that one has compiled.
+            ready.sort(key=lambda stage: (-(pipeline.last_seconds(stage) or float("inf")), place[stage]))
 
     def start_ready() -> None:
         for stage in list(ready):

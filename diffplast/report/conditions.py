@@ -59,6 +59,8 @@ def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
             words.append(f"{key.replace('.', ' ')} {_write(ours)} (paper: {_write(wanted)})")
     for name, wanted in paper.settings.items():
         wanted, ours = _own(wanted, arm), found.setting(name, arm)
+        if name == "decay" and ours is not None and ours.every >= found.setting("episodes", arm):
+            ours = None  # training ends before the first one
         if not _same(ours, wanted):
             words.append(f"{WORDS.get(name, name)} {_write(ours)} (paper: {_write(wanted)})")
     if paper.episodes is not None and (runs := found.finished(arm)):

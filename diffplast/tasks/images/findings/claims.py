@@ -164,8 +164,8 @@ CLAIMS = (
         place="section 4.3, figure 4b",
         source="text 4.3",
         published="pictures",
-        test="correlation of the α of neighbouring pixels' connections, against matrices whose pixels have changed places, "
-        "in every seed (Mantel's test)",
+        test="correlation of the α of neighbouring pixels' connections, in every seed, against matrices whose pixels "
+        "have changed places (Mantel's test)",
         arms=("plastic",),
         judge=structured,
         conditions=PAPER,

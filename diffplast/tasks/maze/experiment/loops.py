@@ -114,7 +114,8 @@ def _recurrence(parameters, states, trace):
     else:
         full = _packed(alpha, width if alpha.shape[0] > 0 else 0, width)
     weight, sums = _packed(parameters.weight, width, width), np.empty((batch, width), np.float32)
-    return forward.Episodes(states, np.empty((0, 0, 0), np.uint8), trace, sums, weight, full, parameters.eta, True)
+    none_clamped = np.empty((0, 0, 0), np.uint8)
+    return forward.Episodes(states, none_clamped, trace, sums, weight, full, parameters.eta, True, n)
 
 
 @part
@@ -207,51 +208,6 @@ def _slopes(rules, course, slopes, b, log_chosen):
 @part
 def _advance(neurons, t, b):
     """states[t + 1, b], which holds the input of step t, becomes the activity."""
-    if neurons.alpha.shape[0] > 0:
-        forward.forward_step(neurons, b, t)
-        return
-    states, weight = neurons.states, neurons.weight
-    batch, width = states.shape[1:]
-    before, after = (t * batch + b) * width, ((t + 1) * batch + b) * width
-    for i in range(0, width, 8):
-        x = spread(states, before + i, 8)
-        for j in range(0, width, LANES):
-            total = load(states, after + j, width, 1, 1)
-            store(states, after + j, width, fma_rows(x, load(weight, i * width + j, width, 8, 1), total))
-    for j in range(0, width, LANES):
-        store(states, after + j, width, tanh(load(states, after + j, width, 1, 1)))
-
-
-@part
-def _slopes(rules, course, slopes, b, log_chosen):
-    """Turn the policy and value in `slopes` of episode b into slopes; returns the episode's loss."""
-    steps, batch = course.rewards.shape
-    scale = np.float32(1) / np.float32(steps * batch)
-    two, later, loss = np.float32(2), np.float32(0), 0.0
-    for t in range(steps - 1, -1, -1):
-        later = course.rewards[t, b] + rules.discount * later
-        slope = slopes[t, b]
-        advantage = later - slope[ACTIONS]
-        concentration = np.float32(0)
-        for k in range(ACTIONS):
-            concentration += slope[k] * slope[k]
-        loss += (
-            -log_chosen[t] * advantage
-            + rules.value_weight * advantage * advantage
-            + rules.concentration_penalty * concentration
-        )
-        for k in range(ACTIONS):
-            p = slope[k]
-            taken = np.float32(1) if k == course.actions[t, b] else np.float32(0)
-            penalty = two * rules.concentration_penalty * p * (p - concentration)
-            slope[k] = (advantage * (p - taken) + penalty) * scale
-        slope[ACTIONS] = -two * rules.value_weight * advantage * scale
-    return loss / steps
-
-
-@part
-def _advance(neurons, t, b):
-    """states[t + 1, b], which holds the input of step t, becomes its output."""
     if neurons.alpha.shape[0] > 0:
         forward.forward_step(neurons, b, t)
         return
@@ -424,7 +380,7 @@ def collect(record, slopes, deltas, weight, alpha, eta, found):
     if found.alpha.shape[0] > 0:
         shared = found.alpha.shape[0] == 1 and neurons > 1
         if shared:
-            found.alpha[0, 0] = backward.sum_of_matrix(alpha)
+            found.alpha[0, 0] = backward.sum_of_rows(alpha, neurons)
         for i in range(0 if shared else neurons):
             for j in range(neurons):
                 found.alpha[i, j] = alpha[i, j]

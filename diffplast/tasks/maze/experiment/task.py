@@ -41,7 +41,6 @@ class Experiment(Strict):
     bump_reward: Real
     inputs: Annotated[list[str], AfterValidator(_inputs)]
     neurons: Positive
-    inputs: list[str]
     init: PositiveFloat
     eta: PositiveFloat
     discount: Annotated[float, Field(ge=0, le=1)]

@@ -24,7 +24,10 @@ BETWEEN = (CROSSING[0].value / ABOUT, CROSSING[1].value * ABOUT)
 
 PAPER = Conditions(
     experiment={
-        "size": int(SIZE.value), "neurons": int(NEURONS.value), "inputs": ["view", "reward", "step"], "steps": 250,
+        "size": int(SIZE.value),
+        "neurons": int(NEURONS.value),
+        "inputs": ["view", "reward", "step"],
+        "steps": 250,
     },
     settings=PLAIN | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4},
     episodes=int(LENGTH.value),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from diffplast.core.errors import UserError
-from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
+from diffplast.core.task import Metric, PerArm, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.core.task import Settings as BaseSettings
 from diffplast.tasks.omniglot.experiment.head import loss, probabilities
 from diffplast.tasks.omniglot.experiment.network import Network
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     So a drawing is in many episodes, but passes the convolutions, which take nearly all of the time, once.
     """
 
-    groupings: Positive | None = None
+    groupings: PerArm[Positive | None] = None
 
 
 @dataclass
@@ -83,6 +83,7 @@ class Omniglot(Task[Experiment]):
         "plastic": "plastic",
         "homogeneous": "homogeneous α",
         "nonplastic": "non-plastic",
+        "text": "homogeneous α, the text's settings",
     }
     metrics = {"accuracy": Metric("share of drawings named correctly", higher_is_better=True, percent=True)}
     dataset = "omniglot"
@@ -113,8 +114,8 @@ class Omniglot(Task[Experiment]):
             )
 
     def network(self, generator: np.random.Generator) -> nn.Module:
-        """See Network."""
-        return Network(self.arm, self.experiment, generator).to(self.device)
+        """See Network. "text" is "homogeneous", for which params.yaml has settings of its own."""
+        return Network("homogeneous" if self.arm == "text" else self.arm, self.experiment, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
         """Draw characters of the split, their groups, the turn of each, the drawings and the order of presentation.
