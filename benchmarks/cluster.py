@@ -13,6 +13,7 @@ import heapq
 import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
@@ -48,21 +49,13 @@ def episodes_a_second(name, arm, scale, threads, seconds, barrier):
     return trained, held_out.batch / (time.perf_counter() - begin)
 
 
-def _put_rates(answers, *arguments):
-    answers.put(episodes_a_second(*arguments))
-
-
 def at_once(processes, *arguments):
     """Rates of so many processes that measure at the same time."""
     context = multiprocessing.get_context("spawn")
-    answers, barrier = context.Queue(), context.Barrier(processes)
-    started = [context.Process(target=_put_rates, args=(answers, *arguments, barrier)) for _ in range(processes)]
-    for process in started:
-        process.start()
-    rates = [answers.get() for _ in started]
-    for process in started:
-        process.join()
-    return rates
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
+        barrier = manager.Barrier(processes, timeout=300)
+        started = [pool.submit(episodes_a_second, *arguments, barrier) for _ in range(processes)]
+        return [future.result() for future in started]
 
 
 def side_by_side(name, arm, scale, cores, seconds, rounds):

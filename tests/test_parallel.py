@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dvc.repo import Repo
+from tqdm import tqdm
 
 from diffplast.core.progress import Progress
 from diffplast.parallel import resources
@@ -319,6 +320,7 @@ def test_lines_of_progress_are_known_as_such(capsys, monkeypatch):
     with Progress("maze laptop plastic seed 0", 12000, 400) as progress:
         progress.update(800, loss=0.5)
     assert PROGRESS.search(capsys.readouterr().err)
+    assert PROGRESS.search(tqdm.format_meter(5, 20, 1.0, prefix="patches"))
     assert not PROGRESS.search("maze laptop plastic seed 0: stopped at episode 1,200; the state is saved")
 
 

@@ -6,8 +6,8 @@ import time
 
 from tqdm import tqdm
 
-PROGRESS = re.compile(r": \w+ [\d,]+ of [\d,]+ \(\d+ %\)")
-"""In a line of `diffplast.core.progress`. The next one takes its place; any other line of a stage is shown for good."""
+PROGRESS = re.compile(r": \w+ [\d,]+ of [\d,]+ \(\d+ %\)|: +\d+%\|")
+"""In a line of `diffplast.core.progress` or of tqdm: the next takes its place. Other lines of a stage stay in sight."""
 
 
 class View:
