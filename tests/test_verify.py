@@ -330,15 +330,21 @@ def test_the_page_says_by_which_commit_a_run_was_made_and_replayed(tmp_path, mon
 
 
 # `make relock` with real DVC, in a fresh clone of a project whose results are committed: no cache, no data.
-TARGETS = ("stages/maze/dvc.yaml", "stages/images/dvc.yaml", "report@smoke")
+TARGETS = ("stages/binary_small/dvc.yaml", "stages/images/dvc.yaml")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project in which a run of the maze and one of images were made at `smoke`, and their results committed."""
+    """A project in which binary_small and a run of images were made at `smoke`, and their results committed."""
     project = Clone(tmp_path_factory.mktemp("project"))
-    project.set("scale=smoke", "maze.runs=[plastic-0]", "images.runs=[plastic-0]")
+    small = ("binary_small.experiment.extra_neurons=10", "binary_small.experiment.lstm_hidden=60")
+    project.set("scale=smoke", "images.runs=[plastic-0]", *small)
     project.repro(*TARGETS)
+    for task in set(registry.names()) - {"binary_small", "images"}:  # which have no results, as the page says
+        (project.folder / "reports" / "smoke" / "runs" / task).mkdir(parents=True)
+        (project.folder / "reports" / "smoke" / "runs" / task / ".gitkeep").touch()
+        project.repro("--single-item", f"stages/{task}/dvc.yaml:figures@smoke")
+    project.repro("--single-item", "report@smoke")
     project.commit("results")
     return project
 
@@ -366,26 +372,27 @@ def relock(clone: Clone, succeeds: bool = True) -> str:
 
 def waiting(clone: Clone) -> set[str]:
     """Names of the stages that `dvc repro` would run, files that are only in a cache not missed."""
-    return clone.repro("--allow-missing", "--dry", *TARGETS)
+    report = clone.repro("--single-item", "--dry", "report@smoke")
+    return report | clone.repro("--allow-missing", "--dry", *TARGETS)
 
 
 @pytest.mark.slow
 def test_a_comment_in_the_loop_trains_nothing_once_relocked(clone):
     assert waiting(clone) == set()
     edit_loop(clone, "step.loss.backward()  # here")
-    assert "stages/maze/dvc.yaml:train@smoke-plastic-0" in waiting(clone)
-    assert "smoke: 2 runs were replayed" in relock(clone)
+    assert "stages/binary_small/dvc.yaml:train@smoke-plastic-0" in waiting(clone)
+    assert f"smoke: {1 + len(registry.load('binary_small').arms)} runs were replayed" in relock(clone)
     assert waiting(clone) == set()
     assert not (clone.folder / "runs").exists() and not (clone.folder / "data").exists()
     commit = clone.run("git", "rev-parse", "HEAD").strip()
-    for name in ("maze", "images"):
+    for name in ("binary_small", "images"):
         record = json.loads((clone.folder / f"reports/smoke/runs/{name}/plastic-0/replayed.json").read_text())
         assert commit.startswith(record["commit"]) and record["windows"] == 1 and record["curve"] == SAME
-        assert record["network"] == (SAME if name == "maze" else None)
+        assert record["network"] == (SAME if name == "binary_small" else None)
     assert f"<td>{record['commit']}</td>" in (clone.folder / "reports/smoke/index.html").read_text()
     changed = {line.split()[-1] for line in clone.run("git", "status", "--short", "-uall").splitlines()}
     locks = {name for name in changed if name.endswith(".lock")}
-    assert locks == {"dvc.lock", "stages/maze/dvc.lock", "stages/images/dvc.lock"}
+    assert locks == {"dvc.lock", "stages/binary_small/dvc.lock", "stages/images/dvc.lock"}
     assert all(name.startswith("reports/smoke/") for name in changed - locks)
 
 
@@ -394,14 +401,15 @@ def test_a_loss_that_is_one_millionth_larger_is_not_relocked(clone):
     edit_loop(clone, "(step.loss * (1 + 1e-6)).backward()")
     said = relock(clone, succeeds=False)
     assert "No lock file is changed" in said
-    for name in ("maze", "images"):
+    for name in ("binary_small", "images"):
         assert re.search(rf"- smoke/{name}/plastic-0: curve: window 1 \(episode \d+\): ", said)
     assert clone.run("git", "status", "--short") == ""
 
 
 @pytest.mark.slow
 def test_changed_parameters_are_not_taken_for_code(clone):
-    clone.set("maze.smoke.lr=0.002")
+    clone.set("binary_small.smoke.lr.plastic=0.002")
     said = relock(clone)
-    assert "maze/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
-    assert {stage for stage in waiting(clone) if ":train@" in stage} == {"stages/maze/dvc.yaml:train@smoke-plastic-0"}
+    assert "binary_small/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
+    train = {stage for stage in waiting(clone) if ":train@" in stage}
+    assert train == {"stages/binary_small/dvc.yaml:train@smoke-plastic-0"}
