@@ -20,7 +20,7 @@ from diffplast.core.runs import Run
 from diffplast.report.replays import replays
 from diffplast.verify import __main__ as verify
 from diffplast.verify import plan, table
-from diffplast.verify.committed import Committed, find, read
+from diffplast.verify.committed import Committed, Row, find, read
 from diffplast.verify.compare import ALL, compare_curves, digits
 from diffplast.verify.data import DataSets
 from diffplast.verify.replay import NOT_REPLAYED, OTHER, SAME, Job, Outcome, replay
@@ -119,13 +119,17 @@ def test_a_changed_order_of_random_draws_is_found(committed, monkeypatch):
     assert outcome.verdict == OTHER and outcome.differs[0].startswith("curve: window 1 (episode 8): ")
 
 
+def changed_loss(curve: tuple[Row, ...], window: int, factor: float) -> tuple[Row, ...]:
+    """A curve with the loss of one window, counted from 1, multiplied."""
+    return tuple((*row[:2], row[2] * factor) if row[:2] == (8 * window, "loss") else row for row in curve)
+
+
 @pytest.mark.parametrize("window", [1, 3])
 def test_a_changed_digit_of_a_committed_curve_is_found(committed, window):
-    row = next(row for row in committed.curve if row[0] == 8 * window and row[1] == "loss")
-    changed = tuple((*row[:2], float(np.nextafter(row[2], 9e9))) if each is row else each for each in committed.curve)
+    changed = changed_loss(committed.curve, window, factor=1 + 2**-52)
     outcome = replay(job_of(replace(committed, curve=changed)))
     assert outcome.verdict == OTHER
-    before, now = changed[committed.curve.index(row)][2], row[2]
+    ((before, now),) = [(a[2], b[2]) for a, b in zip(changed, committed.curve, strict=True) if a != b]
     assert outcome.differs == [f"curve: window {window} (episode {8 * window}): loss {before!r}, now {now!r}"]
 
 
@@ -179,10 +183,10 @@ def test_other_data_are_said_and_no_other_curve(committed):
 
 def test_on_another_kind_of_device_digits_are_compared(committed):
     made_on_gpu = replace(committed, record=committed.record | {"device": "NVIDIA H100"})
-    row = committed.curve[0]
-    near = replace(made_on_gpu, curve=((*row[:2], row[2] * (1 + 1e-6)), *committed.curve[1:]))
+    near, far = (
+        replace(made_on_gpu, curve=changed_loss(committed.curve, window=1, factor=factor)) for factor in (1 + 1e-6, 1.1)
+    )
     assert replay(job_of(near)).verdict in ("equal to 5 digits", "equal to 6 digits")
-    far = replace(made_on_gpu, curve=((*row[:2], row[2] * 1.1), *committed.curve[1:]))
     assert replay(job_of(far)).verdict == OTHER
 
 
@@ -243,6 +247,8 @@ def test_one_seed_of_every_arm_first_then_more_seeds_then_more_windows():
     assert len(more) == 6 and all(job.windows == 10 for job in more)
     whole = {job.committed.run: Outcome(job.committed, SAME, windows=10) for job in more}
     assert plan.choose(found, whole, 1000, 1.0, 1, 99) == []
+    differs = done | {first[0].run: Outcome(first[0], OTHER, windows=1, differs=["curve"])}
+    assert first[0].run not in {job.committed.run for job in plan.choose(found, differs, 1000, 1.0, 1, 99)}
     capped = plan.choose(found, done, 1000, 1.0, 1, 1)
     assert sorted(job.committed.run.seed for job in capped) == [1, 1, 2, 2]
 
