@@ -20,7 +20,7 @@ from diffplast.core.runs import Run
 from diffplast.report.replays import replays
 from diffplast.verify import __main__ as verify
 from diffplast.verify import plan, table
-from diffplast.verify.committed import Committed, find, read
+from diffplast.verify.committed import Committed, Row, find, read
 from diffplast.verify.compare import ALL, compare_curves, digits
 from diffplast.verify.data import DataSets
 from diffplast.verify.replay import NOT_REPLAYED, OTHER, SAME, Job, Outcome, replay
@@ -119,13 +119,17 @@ def test_a_changed_order_of_random_draws_is_found(committed, monkeypatch):
     assert outcome.verdict == OTHER and outcome.differs[0].startswith("curve: window 1 (episode 8): ")
 
 
+def changed_loss(curve: tuple[Row, ...], window: int, factor: float) -> tuple[Row, ...]:
+    """A curve with the loss of one window, counted from 1, multiplied."""
+    return tuple((*row[:2], row[2] * factor) if row[:2] == (8 * window, "loss") else row for row in curve)
+
+
 @pytest.mark.parametrize("window", [1, 3])
 def test_a_changed_digit_of_a_committed_curve_is_found(committed, window):
-    row = next(row for row in committed.curve if row[0] == 8 * window and row[1] == "loss")
-    changed = tuple((*row[:2], float(np.nextafter(row[2], 9e9))) if each is row else each for each in committed.curve)
+    changed = changed_loss(committed.curve, window, factor=1 + 2**-52)
     outcome = replay(job_of(replace(committed, curve=changed)))
     assert outcome.verdict == OTHER
-    before, now = changed[committed.curve.index(row)][2], row[2]
+    ((before, now),) = [(a[2], b[2]) for a, b in zip(changed, committed.curve, strict=True) if a != b]
     assert outcome.differs == [f"curve: window {window} (episode {8 * window}): loss {before!r}, now {now!r}"]
 
 
@@ -179,10 +183,10 @@ def test_other_data_are_said_and_no_other_curve(committed):
 
 def test_on_another_kind_of_device_digits_are_compared(committed):
     made_on_gpu = replace(committed, record=committed.record | {"device": "NVIDIA H100"})
-    row = committed.curve[0]
-    near = replace(made_on_gpu, curve=((*row[:2], row[2] * (1 + 1e-6)), *committed.curve[1:]))
+    near, far = (
+        replace(made_on_gpu, curve=changed_loss(committed.curve, window=1, factor=factor)) for factor in (1 + 1e-6, 1.1)
+    )
     assert replay(job_of(near)).verdict in ("equal to 5 digits", "equal to 6 digits")
-    far = replace(made_on_gpu, curve=((*row[:2], row[2] * 1.1), *committed.curve[1:]))
     assert replay(job_of(far)).verdict == OTHER
 
 
@@ -243,6 +247,8 @@ def test_one_seed_of_every_arm_first_then_more_seeds_then_more_windows():
     assert len(more) == 6 and all(job.windows == 10 for job in more)
     whole = {job.committed.run: Outcome(job.committed, SAME, windows=10) for job in more}
     assert plan.choose(found, whole, 1000, 1.0, 1, 99) == []
+    differs = done | {first[0].run: Outcome(first[0], OTHER, windows=1, differs=["curve"])}
+    assert first[0].run not in {job.committed.run for job in plan.choose(found, differs, 1000, 1.0, 1, 99)}
     capped = plan.choose(found, done, 1000, 1.0, 1, 1)
     assert sorted(job.committed.run.seed for job in capped) == [1, 1, 2, 2]
 
@@ -330,15 +336,21 @@ def test_the_page_says_by_which_commit_a_run_was_made_and_replayed(tmp_path, mon
 
 
 # `make relock` with real DVC, in a fresh clone of a project whose results are committed: no cache, no data.
-TARGETS = ("stages/maze/dvc.yaml", "stages/images/dvc.yaml", "report@smoke")
+TARGETS = ("stages/binary_small/dvc.yaml", "stages/images/dvc.yaml")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project in which a run of the maze and one of images were made at `smoke`, and their results committed."""
+    """A project in which binary_small and a run of images were made at `smoke`, and their results committed."""
     project = Clone(tmp_path_factory.mktemp("project"))
-    project.set("scale=smoke", "maze.runs=[plastic-0]", "images.runs=[plastic-0]")
+    small = ("binary_small.experiment.extra_neurons=10", "binary_small.experiment.lstm_hidden=60")
+    project.set("scale=smoke", "images.runs=[plastic-0]", *small)
     project.repro(*TARGETS)
+    for task in set(registry.names()) - {"binary_small", "images"}:  # which have no results, as the page says
+        (project.folder / "reports" / "smoke" / "runs" / task).mkdir(parents=True)
+        (project.folder / "reports" / "smoke" / "runs" / task / ".gitkeep").touch()
+        project.repro("--single-item", f"stages/{task}/dvc.yaml:figures@smoke")
+    project.repro("--single-item", "report@smoke")
     project.commit("results")
     return project
 
@@ -366,26 +378,27 @@ def relock(clone: Clone, succeeds: bool = True) -> str:
 
 def waiting(clone: Clone) -> set[str]:
     """Names of the stages that `dvc repro` would run, files that are only in a cache not missed."""
-    return clone.repro("--allow-missing", "--dry", *TARGETS)
+    report = clone.repro("--single-item", "--dry", "report@smoke")
+    return report | clone.repro("--allow-missing", "--dry", *TARGETS)
 
 
 @pytest.mark.slow
 def test_a_comment_in_the_loop_trains_nothing_once_relocked(clone):
     assert waiting(clone) == set()
     edit_loop(clone, "step.loss.backward()  # here")
-    assert "stages/maze/dvc.yaml:train@smoke-plastic-0" in waiting(clone)
-    assert "smoke: 2 runs were replayed" in relock(clone)
+    assert "stages/binary_small/dvc.yaml:train@smoke-plastic-0" in waiting(clone)
+    assert f"smoke: {1 + len(registry.load('binary_small').arms)} runs were replayed" in relock(clone)
     assert waiting(clone) == set()
     assert not (clone.folder / "runs").exists() and not (clone.folder / "data").exists()
     commit = clone.run("git", "rev-parse", "HEAD").strip()
-    for name in ("maze", "images"):
+    for name in ("binary_small", "images"):
         record = json.loads((clone.folder / f"reports/smoke/runs/{name}/plastic-0/replayed.json").read_text())
         assert commit.startswith(record["commit"]) and record["windows"] == 1 and record["curve"] == SAME
-        assert record["network"] == (SAME if name == "maze" else None)
+        assert record["network"] == (SAME if name == "binary_small" else None)
     assert f"<td>{record['commit']}</td>" in (clone.folder / "reports/smoke/index.html").read_text()
     changed = {line.split()[-1] for line in clone.run("git", "status", "--short", "-uall").splitlines()}
     locks = {name for name in changed if name.endswith(".lock")}
-    assert locks == {"dvc.lock", "stages/maze/dvc.lock", "stages/images/dvc.lock"}
+    assert locks == {"dvc.lock", "stages/binary_small/dvc.lock", "stages/images/dvc.lock"}
     assert all(name.startswith("reports/smoke/") for name in changed - locks)
 
 
@@ -394,14 +407,15 @@ def test_a_loss_that_is_one_millionth_larger_is_not_relocked(clone):
     edit_loop(clone, "(step.loss * (1 + 1e-6)).backward()")
     said = relock(clone, succeeds=False)
     assert "No lock file is changed" in said
-    for name in ("maze", "images"):
+    for name in ("binary_small", "images"):
         assert re.search(rf"- smoke/{name}/plastic-0: curve: window 1 \(episode \d+\): ", said)
     assert clone.run("git", "status", "--short") == ""
 
 
 @pytest.mark.slow
 def test_changed_parameters_are_not_taken_for_code(clone):
-    clone.set("maze.smoke.lr=0.002")
+    clone.set("binary_small.smoke.lr.plastic=0.002")
     said = relock(clone)
-    assert "maze/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
-    assert {stage for stage in waiting(clone) if ":train@" in stage} == {"stages/maze/dvc.yaml:train@smoke-plastic-0"}
+    assert "binary_small/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
+    train = {stage for stage in waiting(clone) if ":train@" in stage}
+    assert train == {"stages/binary_small/dvc.yaml:train@smoke-plastic-0"}

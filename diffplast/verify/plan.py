@@ -51,12 +51,12 @@ def choose(
 ) -> list[Job]:
     """Choose what to replay next. seconds: of all cores together. least, most: windows of a run.
 
-    A run that was replayed already is replayed for more windows only; `done` says how far it was. Returns jobs without
-    data and deadline.
+    A run that was replayed already is replayed for more windows only; `done` says how far it was. One that is found to
+    differ, or cannot be replayed, is left alone. Returns jobs without data and deadline.
     """
     left, chosen = seconds, {}
-    impossible = {run for run, outcome in done.items() if outcome.verdict == NOT_REPLAYED}
-    runs = by_seed(committed for committed in runs if committed.run not in impossible)
+    ended = {run for run, outcome in done.items() if outcome.verdict == NOT_REPLAYED or not outcome.agrees}
+    runs = by_seed(committed for committed in runs if committed.run not in ended)
     want = least
     while runs:
         for committed in runs:

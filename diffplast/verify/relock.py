@@ -4,6 +4,7 @@ All is done in a copy of the project, by DVC, and taken over when it is complete
 """
 
 import filecmp
+import logging
 import os
 import shutil
 import subprocess
@@ -88,23 +89,28 @@ def _copy_of_project(scale: str) -> Iterator[Path]:
         yield copy
 
 
-def _dvc(copy: Path, *arguments: str) -> str:
-    """Run DVC in the copy. Returns what it prints. Raises UserError where it fails."""
+def _run_dvc(copy: Path, *arguments: str) -> subprocess.CompletedProcess:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path}
     command = [sys.executable, "-m", "dvc", *arguments]
-    ran = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+
+
+def _dvc(copy: Path, *arguments: str) -> None:
+    """Run DVC in the copy. Raises UserError where it fails."""
+    ran = _run_dvc(copy, *arguments)
     if ran.returncode:
         raise UserError(f"`dvc {' '.join(arguments)}` failed:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
-    return ran.stdout
 
 
 def _stages(copy: Path) -> dict:
-    """The stages of the copy by address, as DVC reads them."""
+    """The stages of the copy, as DVC reads them, by the names that it would give them there."""
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # else it names every file that it writes in the copy
     with Repo(str(copy)) as repo:
-        return {stage.addressing: stage for stage in repo.index.stages}
+        named = [(stage.path_in_repo, stage.name, stage) for stage in repo.index.stages]
+        return {name if path == "dvc.yaml" else f"{path}:{name}": stage for path, name, stage in named}
 
 
 def _code(stage) -> list:
@@ -190,8 +196,8 @@ def _write_record(copy: Path, outcome: Outcome) -> None:
 
 
 def _waiting(copy: Path) -> list[str]:
-    """Stages that `dvc repro` would run now, where what is only in a cache is not missed."""
-    said = _dvc(copy, "repro", "--allow-missing", "--dry")
+    """Stages that `dvc repro` would run, what is only in a cache not missed; of a chain of them the first alone."""
+    said = _run_dvc(copy, "repro", "--allow-missing", "--keep-going", "--dry").stdout
     return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage ")]
 
 
