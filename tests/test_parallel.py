@@ -266,7 +266,7 @@ def test_an_interrupted_command_has_stages_save_their_state_and_goes_on(project,
         project.wait_for(f"waits-{run}", process)
     process.send_signal(number)
     said, _ = process.communicate()
-    assert process.returncode == 130 and "the same command goes on" in said
+    assert process.returncode == 130 and "the same command resumes" in said
     assert (project.folder / "saved-b").exists() and (project.folder / "saved-c").exists()
     (project.folder / "go").touch()
     project.started()

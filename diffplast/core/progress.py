@@ -56,7 +56,8 @@ class LiveCurve:
     """The curve of a training in progress, in a file that `dvc plots show` and the DVC extension of VS Code draw.
 
     Tab-separated, a line for each window of the curve, there as soon as the window is closed. DVC draws the last
-    column. A file that cannot be written is said once, by `say`; the next window then begins it anew, with all lines.
+    column. A file that cannot be written is reported once, by `say`; the next window then starts it again, with all
+    lines.
     """
 
     seconds_between_signals = 15  # the extension calls `dvc plots diff` at each, which takes it seconds
@@ -74,13 +75,13 @@ class LiveCurve:
         windows: dict[int, dict[str, float]] = {}
         for episode, metric, value in curve[self._rows :]:
             windows.setdefault(episode, {"episode": episode})[metric] = value
-        anew, self._rows = self._rows == 0, 0
+        fresh, self._rows = self._rows == 0, 0
         try:
-            if anew:
+            if fresh:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
+            with self._path.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
                 table = csv.DictWriter(file, self._columns, delimiter="\t", lineterminator="\n")
-                if anew:
+                if fresh:
                     table.writeheader()
                 table.writerows(windows.values())
             self._rows = len(curve)
@@ -89,7 +90,7 @@ class LiveCurve:
             if not self._told:
                 self._told = True
                 problem = f"{error.filename or self._path}: {error.strerror}"
-                self._say(f"the live curve could not be written ({problem}); training goes on")
+                self._say(f"the live curve could not be written ({problem}); training continues")
 
     def _have_drawn(self) -> None:
         if time.monotonic() >= self._signal_due and self.signal.parents[3].is_dir():

@@ -127,7 +127,7 @@ def _check_name(path: Path, name: str, is_link: bool) -> None:
         raise DataError(f"{path}: {name} is a link or a special file. Pack the files themselves.")
     windows = PureWindowsPath(name)  # knows both kinds of slashes, and drives
     if windows.anchor or ".." in windows.parts:
-        raise DataError(f"{path}: the name {name} leads out of the archive. Get it anew from a source that you trust.")
+        raise DataError(f"{path}: the name {name} leads out of the archive. Get it again from a source that you trust.")
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

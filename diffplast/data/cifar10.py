@@ -25,7 +25,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 BATCH = 10_000  # images of one file
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in (1, 2, 3, 4, 5))
 TEST_FILE = "test_batch.bin"
-# Mean and standard deviation of red, green and blue, as widely published; they tell an archive that was packed anew
+# Mean and standard deviation of red, green and blue, as widely published; they tell an archive that was packed again
 # from one with other images.
 MOMENTS = {
     "training": ((125.30691805, 122.95039414, 113.86538318), (62.99321928, 62.08870764, 66.70489964)),
@@ -109,6 +109,6 @@ def _codes(batch: np.ndarray) -> np.ndarray:
 
 def _wrong(path: Path, problem: str) -> DataError:
     return DataError(
-        f"{path}: not the images of CIFAR-10: {problem}. Get the binary version anew (cifar-10-binary.tar.gz); for "
+        f"{path}: not the images of CIFAR-10: {problem}. Get the binary version again (cifar-10-binary.tar.gz); for "
         "images of another kind, set datasets.images to folder."
     )

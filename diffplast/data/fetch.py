@@ -1,7 +1,7 @@
 """Archives from the network or from a local path: fetched once, and only taken when their checksum is right.
 
 Downloads are kept in `downloads/`, outside of what DVC removes before a stage. What a broken or killed download has
-got so far lies beside them as *.partial, and the next attempt goes on from there where the server allows it.
+got so far lies beside them as *.partial, and the next attempt resumes there where the server allows it.
 """
 
 import functools
@@ -128,7 +128,7 @@ def _download(place: Place) -> Path:
     except OSError as problem:
         raise DataError(
             f"{target} cannot be written: {problem.strerror or problem}. When that is set right, run again; the "
-            "download goes on where it stopped."
+            "download resumes where it stopped."
         ) from problem
     return target
 

@@ -152,7 +152,7 @@ def prepare_glyphs(
     characters: those to choose from, in order of preference among look-alikes; None for all `candidates`.
     min_faces: characters that fewer faces have are left out.
     alike: correlation from which two characters are one class; see `merge_alike`.
-    drawings: drawings of each class. They use its faces in a random order, again and again, each time anew with
+    drawings: drawings of each class. They use its faces in a random order, again and again, each time with
         rotation_deg: turned by up to ± so many degrees,
         shear: slanted by up to ± so much of the height,
         stretch: width against height changed by up to ± so much, in logarithm,

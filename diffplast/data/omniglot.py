@@ -91,7 +91,7 @@ def prepare_omniglot(
 def _read(path: Path, part: Part) -> tuple[np.ndarray, list[str]]:
     """Drawings (characters, 20, 31, 31) of one archive and names of its characters, once they are known as Omniglot's.
 
-    The digest is over the drawings alone, so that an archive that was packed anew is as good as the official one.
+    The digest is over the drawings alone, so that an archive that was packed again is as good as the official one.
     """
     small, classes, problems, digest = [], {}, [], hashlib.sha256()
     for name, content in tqdm(sorted(members(path)), desc=path.name, unit="drawing", mininterval=1):
@@ -116,6 +116,6 @@ def _read(path: Path, part: Part) -> tuple[np.ndarray, list[str]]:
     if digest.hexdigest() != part.digest:
         raise DataError(
             f"{path}: its drawings are not Omniglot's: their digest is {digest.hexdigest()}, not {part.digest}. "
-            f"Delete the archive and get it anew. {other}"
+            f"Delete the archive and get it again. {other}"
         )
     return np.stack(small).reshape(part.characters, DRAWINGS, *small[0].shape), list(classes)

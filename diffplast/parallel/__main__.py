@@ -64,7 +64,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command resumes", file=sys.stderr)
         return 130
     for stage, why in failed.items():
         print(f"{stage} failed: {why}", file=sys.stderr)

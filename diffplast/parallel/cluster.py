@@ -64,7 +64,7 @@ class Checkout(WorkerPlugin):
         self.config = config
         self.libraries = libraries()
         self.home = Path().absolute()
-        # States of unfinished runs, with which another worker can go on, and their curves, which DVC draws here.
+        # States of unfinished runs, from which another worker can resume, and their curves, which DVC draws here.
         self.shared = [Path("checkpoints"), Path("live", params.load().scale)]
         for folder in self.shared:
             folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ class Workers(Host):
         self._futures.pop(stage).release()
 
     def stop(self) -> None:
-        """What waits for a worker is taken back; what runs goes on, and the same command finds its results."""
+        """What waits for a worker is taken back; what runs continues, and the same command finds its results."""
         for stage in list(self._futures):
             self.events.put(Ended(stage, "left to its worker"))
 

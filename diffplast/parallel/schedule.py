@@ -178,7 +178,7 @@ def _next(events: SimpleQueue) -> Printed | Ended | Stop | None:
 
 @contextmanager
 def _noting(failed: dict[str, str], stage: str) -> Iterator[None]:
-    """Note what DVC says against a stage; the others go on."""
+    """Note what DVC says against a stage; the others continue."""
     try:
         yield
     except DvcException as error:

@@ -55,7 +55,7 @@ class PlasticRNN(nn.Module):
 
         layer = PlasticRNN(input_size=10, hidden_size=100)
         outputs, state = layer(torch.randn(50, 8, 10))      # (T, B, input_size) -> (T, B, hidden_size)
-        more, state = layer(torch.randn(5, 8, 10), state)   # goes on with the same activities and traces
+        more, state = layer(torch.randn(5, 8, 10), state)   # continues with the same activities and traces
         outputs.square().sum().backward()
 
     Args:

@@ -34,7 +34,7 @@ class Adam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Make one update. closure: computes the loss anew, or None. Returns its result."""
+        """Make one update. closure: computes the loss again, or None. Returns its result."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
 
     groupings: null: every tested drawing has a presentation of its own, as in the paper and always in evaluation.
     A number: a batch is one tested drawing of each of as many characters. That many times, the characters are divided
-    anew into groups of `ways`; each group is presented, and the tested drawings of all its characters are to be named.
+    again into groups of `ways`; each group is presented, and the tested drawings of all its characters are to be named.
     So a drawing is in many episodes, but passes the convolutions, which take nearly all of the time, once.
     """
 
