@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 # Long enough to be killed in the middle, with networks small enough for a test.
 SMALL = [
-    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[lstm-0, lstm-1]", "omniglot.runs=[nonplastic-0]",
+    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[plastic_long-0, lstm-0, lstm-1]", "omniglot.runs=[nonplastic-0]",
     "binary_small.experiment.lstm_hidden=50",
     "binary_small.smoke.episodes={plastic: 10, plastic_long: 10, nonplastic: 10, lstm: 15000}",
 ]  # fmt: skip
@@ -143,7 +143,7 @@ def alone(tmp_path_factory):
 def test_side_by_side_on_this_machine_gives_what_dvc_gives(alone, tmp_path):
     clone = copy(tmp_path)
     said = clone.run("python", "-m", "diffplast.parallel", *targets(clone))
-    assert said.count(", done") == 8  # a data set, three runs trained and evaluated, a figure
+    assert said.count(", done") == 10  # a data set, four runs trained and evaluated, a figure
     assert results(clone) == results(alone)
     assert clone.repro(*targets(clone)) == set()
     assert clone.run("git", "status", "--porcelain") == alone.run("git", "status", "--porcelain")
