@@ -377,9 +377,13 @@ def relock(clone: Clone, succeeds: bool = True) -> str:
 
 
 def waiting(clone: Clone) -> set[str]:
-    """Names of the stages that `dvc repro` would run, files that are only in a cache not missed."""
-    report = clone.repro("--single-item", "--dry", "report@smoke")
-    return report | clone.repro("--allow-missing", "--dry", *TARGETS)
+    """Names of the stages that `dvc repro` would run, what is only in a cache not missed; the first of chains."""
+    names = clone.repro("--single-item", "--dry", "report@smoke")
+    command = ("dvc", "repro", "--allow-missing", "--keep-going", "--dry", *TARGETS)
+    said, _ = clone.start(*command).communicate()  # fails at stages that need what a first one would make
+    names |= {line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage ")}
+    assert names or "Data and pipelines are up to date" in said
+    return names
 
 
 @pytest.mark.slow
