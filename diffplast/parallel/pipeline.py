@@ -1,7 +1,7 @@
 """What DVC knows of the pipeline: which stages there are, which must run, and the record of those that have run.
 
 Every step is one that `dvc repro` takes too, so that both leave the same files. Unlike it, this reads the project once
-and not for every stage, lets several stages run at a time, and writes a dvc.lock at most once a minute.
+and not for every stage, lets several stages run at a time, and writes dvc.lock every two minutes and at the end.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ logging.getLogger("dvc").setLevel(logging.WARNING)  # else it says every file th
 class Pipeline:
     """The stages that make the targets, by name. Use as a context manager: what was recorded is written at its end."""
 
-    seconds_between_writes = 60  # of dvc.lock; each takes DVC 0.3 ms a line
+    seconds_between_writes = 120  # of dvc.lock; each takes DVC 0.3 ms a line
 
     def __init__(self, targets: list[str], config: dict | None = None):
         """targets: names or files of stages; none: all. config: of DVC, beside what its files say.
@@ -42,7 +42,8 @@ class Pipeline:
         }
         """Of each stage, those that must be done before it."""
         self._dependents = {name: list(graph.predecessors(stage)) for name, stage in self.stages.items()}
-        self._known = {stage.path: set(stage.dvcfile.lockfile_contents.get("stages", {})) for stage in planned}
+        files = {stage.path: stage.dvcfile for stage in planned}  # each stage has a reader of its own
+        self._known = {path: set(file.lockfile_contents.get("stages", {})) for path, file in files.items()}
         self._locks: dict[str, contextlib.ExitStack] = {}  # of stages that run
         self._unwritten: set[str] = set()
         self._write_due = time.monotonic() + self.seconds_between_writes
@@ -86,15 +87,14 @@ class Pipeline:
         return True
 
     def begin(self, name: str) -> None:
-        """Prepare a run of a stage: note what it depends on, and let no other DVC process use its outputs.
+        """Prepare a run of a stage that `restore` did not find: let no other DVC process use its outputs.
 
-        Raises DvcException where another one does, or what it depends on is not there.
+        Raises DvcException where another one does.
         """
         stage = self.stages[name]
         reads, writes = [dep.fs_path for dep in stage.deps], [out.fs_path for out in stage.outs]
         hardlink = self.repo.config["core"].get("hardlink_lock", False)
         with self.repo.lock, contextlib.ExitStack() as lock:
-            stage.save_deps()
             lock.enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, f"stage {name}", reads, writes, hardlink))
             self._locks[name] = lock.pop_all()
 
