@@ -20,8 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 # Long enough to be killed in the middle, with networks small enough for a test.
 SMALL = [
-    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[plastic_long-0, lstm-0, lstm-1]", "omniglot.runs=[nonplastic-0]",
-    "binary_small.experiment.lstm_hidden=50",
+    "scale=smoke", "checkpoint_seconds=0.5", "binary_small.runs=[plastic_long-0, lstm-0, lstm-1]",
+    "omniglot.runs=[nonplastic-0]", "binary_small.experiment.lstm_hidden=50",
     "binary_small.smoke.episodes={plastic: 10, plastic_long: 10, nonplastic: 10, lstm: 15000}",
 ]  # fmt: skip
 FIGURE = "reports/smoke/figures/binary_small"
