@@ -50,7 +50,7 @@ def sweep(found: TaskResults) -> list[Needed]:
     rows = []
     for level in LEVELS:
         ours, longest = {}, {}
-        for arm in found.arms:
+        for arm in found.kind.arms:  # also those without a run
             runs = found.finished(arm)
             needed = [run.stays_below(found.metric, level) for run in runs]
             ours[arm] = float(np.median([np.inf if value is None else value for value in needed])) if runs else np.inf
