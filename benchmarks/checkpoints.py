@@ -16,7 +16,7 @@ from diffplast.core import params, registry
 from diffplast.core.checkpoint import Checkpoint
 from diffplast.core.training import State
 
-LARGEST = {"binary": "plastic", "binary_small": "lstm", "images": "plastic", "maze": "plastic", "omniglot": "lstm"}
+LARGEST = {"binary": "plastic", "binary_small": "lstm", "images": "plastic", "maze": "plastic", "omniglot": "plastic"}
 
 
 def state(name, arm, checked):
@@ -30,7 +30,7 @@ def state(name, arm, checked):
 
 
 def save(checkpoint, state):
-    checkpoint.save(state.saved())
+    checkpoint.save(state.state_dict())
 
 
 def main():

@@ -17,21 +17,23 @@ from pathlib import Path
 import torch
 
 import diffplast.tasks.completion
-import diffplast.tasks.maze.experiment.task
 from benchmarks.timing import best_and_median, environment, interleaved, peak_memory_mb, table
 from diffplast import data
-from diffplast.core import machine, params, registry, seeds
+from diffplast.core import dataset, machine, params, registry, seeds
+from diffplast.core.exact import adam
 from diffplast.core.training import new_network
-from diffplast.plasticity import PlasticRollout, plastic_rnn
+from diffplast.plasticity import plastic_rnn
 from diffplast.report import findings
 from diffplast.tasks.completion import Presentation
+from diffplast.tasks.maze.experiment import plain
 
-# Task -> ways to train it: (backend of the recurrence, batch, changed settings).
+# Rows of the table: (task, threads, arm) -> ways to train it: (backend of the recurrence, batch, changed settings).
 WAYS = {
-    "binary": [("naive", 1, {}), ("auto", 1, {}), ("auto", 4, {}), ("auto", 16, {})],
-    "images": [("naive", 1, {}), ("auto", 1, {}), ("auto", 4, {}), ("auto", 16, {})],
-    "maze": [("naive", 1, {}), ("auto", 1, {}), ("auto", 8, {}), ("auto", 32, {})],
-    "omniglot": [
+    ("binary", 2, "plastic"): [("naive", 1, {}), ("auto", 1, {}), ("auto", 4, {}), ("auto", 16, {})],
+    ("images", 2, "plastic"): [("naive", 1, {}), ("auto", 1, {}), ("auto", 4, {}), ("auto", 16, {})],
+    ("maze", 1, "plastic"): [("naive", 1, {}), ("auto", 1, {}), ("auto", 8, {})],
+    ("maze", 1, "nonplastic"): [("naive", 1, {}), ("auto", 1, {}), ("auto", 8, {})],
+    ("omniglot", 2, "plastic"): [
         ("auto", 1, {"groupings": None}),
         ("auto", 64, {"groupings": None}),
         ("auto", 60, {}),
@@ -48,25 +50,30 @@ def opened(name, folder, arm="plastic", scale="laptop", times=None, device="cpu"
     times: another presentation, None for that of params.yaml.
     """
     checked = params.load(name)
-    torch.set_num_threads(checked.threads)
     block, kind = getattr(checked, name), registry.load(name)
     experiment = block.experiment if times is None else block.experiment.model_copy(update={"times": times})
-    arrays = None if kind.dataset is None else data.load(Path(folder) / f"{kind.dataset}.npz")
+    arrays = None if kind.dataset is None else dataset.load(Path(folder) / f"{kind.dataset}.npz")
     return kind(experiment, getattr(block, scale).model_copy(update=settings), arm, torch.device(device), arrays)
 
 
-def training(name, backend, batch, changed, folder, device="cpu"):
-    """A function that makes one update of a plastic network. `folder` holds the prepared data sets."""
-    task = opened(name, folder, times=BINARY_TIMES if name == "binary" else None, device=device, **changed)
+def training(name, threads, arm, backend, batch, changed, folder, device="cpu"):
+    """A function that makes one update of a network. `folder` holds the prepared data sets."""
+    times = BINARY_TIMES if name == "binary" else None
+    task = opened(name, folder, arm=arm, times=times, device=device, **changed)
     network, generator = new_network(task, 0), seeds.generator(0, "training")
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+    optimizer = adam(network.parameters(), lr=1e-4)
+
+    def loss():
+        episodes = task.episodes("train", generator, batch)
+        if name == "maze" and backend == "naive":
+            return plain.step(task.experiment, task.settings.inputs, network, episodes, backend)[0]
+        diffplast.tasks.completion.plastic_rnn = functools.partial(plastic_rnn, backend=backend)
+        return task.step(network, episodes).loss
 
     def update():
-        diffplast.tasks.completion.plastic_rnn = functools.partial(plastic_rnn, backend=backend)
-        diffplast.tasks.maze.PlasticRollout = functools.partial(PlasticRollout, backend=backend)
-        step = task.step(network, task.episodes("train", generator, batch))
+        torch.set_num_threads(threads)
         optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()
+        loss().backward()
         optimizer.step()
 
     return update
@@ -81,19 +88,21 @@ def prepare(folder):
 
 def compare(folder, seconds):
     rows = [["task", "recurrence, batch", "ms an episode", "median", "ratio", "published ms", "ratio", "peak MB"]]
-    for name, ways in WAYS.items():
-        jobs = {json.dumps(way): training(name, *way, folder) for way in ways}
+    for (name, threads, arm), ways in WAYS.items():
+        jobs = {json.dumps(way): training(name, threads, arm, *way, folder) for way in ways}
         times = interleaved(jobs, seconds)
         first = min(times[json.dumps(ways[0])])
         for way, taken in zip(ways, times.values(), strict=True):
             backend, batch, changed = way
             best, median = (1e3 * value / batch for value in best_and_median(taken))
             label = ", ".join([backend, str(batch), *(f"{key} {value}" for key, value in changed.items())])
-            peak = peak_memory_mb("benchmarks.episodes", "--memory", name, json.dumps(way), str(folder))
-            program = 1e3 * findings.load(name).program_seconds["plastic"]
+            job = json.dumps([name, threads, arm, *way])
+            peak = peak_memory_mb("benchmarks.episodes", "--memory", job, str(folder))
+            program = 1e3 * findings.load(name).program_seconds[arm]
             ratios = f"{1e3 * first / best:.1f}", f"{program / best:.1f}"
+            task = f"{name}, {arm}, {threads} thread" + ("s" if threads > 1 else "")
             rows.append(
-                [name, label, f"{best:.2f}", f"{median:.2f}", ratios[0], f"{program:g}", ratios[1], f"{peak:.0f}"]
+                [task, label, f"{best:.2f}", f"{median:.2f}", ratios[0], f"{program:g}", ratios[1], f"{peak:.0f}"]
             )
     print("\n" + table(rows), flush=True)
 
@@ -101,11 +110,11 @@ def compare(folder, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
-    parser.add_argument("--memory", nargs=3, metavar=("TASK", "WAY", "FOLDER"), help="make three updates, print MB")
+    parser.add_argument("--memory", nargs=2, metavar=("JOB", "FOLDER"), help="make three updates, print MB")
     arguments = parser.parse_args()
     if arguments.memory:
-        name, way, folder = arguments.memory
-        update = training(name, *json.loads(way), folder)
+        job, folder = arguments.memory
+        update = training(*json.loads(job), folder)
         for _ in range(3):
             update()
         print(machine.peak_memory_mb())

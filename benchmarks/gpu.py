@@ -3,7 +3,7 @@
     python -m benchmarks.gpu [--quick]
 
 Plastic networks at their settings of the scale `laptop`, with batches of that size and larger ones. CPU and GPU take
-turns in one process; the CPU has the threads of params.yaml. Not part of `make bench`, which needs no GPU.
+turns in one process; the CPU has two threads. Not part of `make bench`, which needs no GPU.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import torch
 
 from benchmarks.episodes import prepare, training
 from benchmarks.timing import best_and_median, environment, interleaved, table
-from diffplast.core import params
 
 # Task -> batches; the first is that of the scale `laptop`. Omniglot's are different characters, of 1,142; the maze's
 # memory grows with steps times batch.
@@ -33,7 +32,8 @@ def waiting(update):
 
 def measured(name, batch, folder, seconds):
     """(ms an episode on the CPU, on the GPU, most MB that training held on the GPU)."""
-    jobs = {device: waiting(training(name, "auto", batch, {}, folder, device)) for device in ("cpu", "cuda")}
+    way = name, 2, "plastic", "auto", batch, {}
+    jobs = {device: waiting(training(*way, folder, device)) for device in ("cpu", "cuda")}
     torch.cuda.reset_peak_memory_stats()  # the preparation of the data is not counted
     times = interleaved(jobs, seconds)
     cpu, gpu = (1e3 * best_and_median(times[device])[0] / batch for device in ("cpu", "cuda"))
@@ -55,7 +55,6 @@ def main():
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("torch finds no usable GPU")
-    torch.set_num_threads(params.load().threads)
     print(f"{torch.cuda.get_device_name()}; {environment()}")
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.shares [--quick]
 
-"recurrence" is the compiled loops with what prepares their arguments, forward and backward; "loop" is progress,
-curves and checkpoints; "rest" is convolutions, input and output layers, loss and the update of the weights.
+"recurrence" is the compiled loops with what prepares their arguments, forward and backward: in the maze whole episodes,
+with agent, maze and loss; "loop" is progress, curves and checkpoints; "rest" is convolutions, input and output layers,
+loss and the update of the weights.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from benchmarks.timing import environment, table
 from diffplast.core import params, training
 from diffplast.core.checkpoint import Checkpoint
 from diffplast.plasticity.fused import FusedRecording
-from diffplast.tasks.maze.experiment import env as maze_env
+from diffplast.tasks.maze.experiment.compiled import _Run
 
 TASKS = ("binary", "images", "maze", "omniglot")
 
@@ -53,27 +54,27 @@ def shares(name, folder, seconds):
 
     def train(episodes):
         task = opened(name, folder, episodes=episodes)
-        clocks = {part: Clock() for part in ("recurrence", "episodes drawn", "environment", "update")}
+        clocks = {part: Clock() for part in ("recurrence", "episodes drawn", "update")}
         with ExitStack() as stack:
             for patched in (
                 *clocks["recurrence"].watch(FusedRecording, "__init__", "step", "run", "gradients"),
                 *clocks["episodes drawn"].watch(task, "episodes"),
-                *clocks["environment"].watch(maze_env.MazeEnv, "reset", "step"),
-                *clocks["update"].watch(training, "_update"),
+                *clocks["recurrence"].watch(_Run, "__init__", "gradients"),
+                *clocks["update"].watch(training, "update"),
             ):
                 stack.enter_context(patched)
             checkpoint = Checkpoint(Path(folder) / "state.pt", "benchmark")
-            total = training.train(task, 0, checkpoint, period, name).seconds
+            total = training.train(task, 0, checkpoint=checkpoint, save_every=period, label=name).seconds
             checkpoint.path.unlink(missing_ok=True)
         return total, {part: clock.seconds for part, clock in clocks.items()}
 
-    batch = opened(name, folder).settings.for_arm("batch", "plastic")
+    batch = opened(name, folder).settings.batch
     first, _ = train(4 * batch)  # compiles, and tells how many fit
     episodes = max(4, int(4 * seconds / first)) * batch
     total, spent = train(episodes)
     update = spent.pop("update")
     spent |= {"rest": update - sum(spent.values()), "loop": total - update}
-    order = ("recurrence", "episodes drawn", "environment", "loop", "rest")
+    order = ("recurrence", "episodes drawn", "loop", "rest")
     return [name, str(batch), f"{1e3 * total / episodes:.2f}", *(f"{spent[part] / total:.0%}" for part in order)]
 
 
@@ -82,7 +83,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer episodes")
     seconds = 3 if parser.parse_args().quick else 15
     print(environment())
-    rows = [["task", "batch", "ms an episode", "recurrence", "episodes drawn", "environment", "loop", "rest"]]
+    rows = [["task", "batch", "ms an episode", "recurrence", "episodes drawn", "loop", "rest"]]
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
         for name in TASKS:
