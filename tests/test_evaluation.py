@@ -19,13 +19,14 @@ def test_short_curves_stay_as_they_are():
     assert thinned["value"].tolist() == [*range(7), *range(7)]
 
 
-def test_long_curves_keep_mean_and_last_episode():
+def test_long_curves_keep_their_first_windows_then_means_and_the_last_episode():
     thinned = thin(curve(1000), points=100)
     reward = thinned[thinned["metric"] == "reward"]
     assert len(reward) == 100
-    assert reward["value"].iloc[0] == 4.5 and reward["episode"].iloc[0] == 100
+    assert reward["value"].tolist()[:5] == [0, 1, 2, 3, 4] and reward["episode"].tolist()[:5] == [10, 20, 30, 40, 50]
     assert reward["episode"].iloc[-1] == 10000
-    assert abs(reward["value"].mean() - 499.5) < 1e-9
+    windows = reward["episode"].diff().fillna(10) / 10  # of each row
+    assert (reward["value"] * windows).sum() / 1000 == 499.5
 
 
 def test_a_run_that_failed_at_once_has_an_empty_curve():

@@ -132,7 +132,7 @@ def test_dvc_draws_the_live_curve_of_a_run_in_progress(make_task, tmp_path, monk
         """Plots that DVC draws, by name, and the names of those that it complains of."""
         command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
         content = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        return content["data"], [error["name"] for error in content.get("errors", [])]
+        return content.get("data", {}), [error["name"] for error in content.get("errors", [])]
 
     live = Run("binary", "smoke", "plastic", 0).live
     plots, errors = drawn()
