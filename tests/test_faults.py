@@ -30,10 +30,11 @@ DATA = {
         "sources": np.array(["noise"]),
     },
     "omniglot": {
-        "drawings": np.random.default_rng(3).integers(0, 256, (16, 20, 31, 31)).astype(np.uint8),
-        "names": np.array([str(number) for number in range(16)]),
+        "drawings": np.random.default_rng(3).integers(0, 256, (22, 20, 31, 31)).astype(np.uint8),
+        "names": np.array([str(number) for number in range(22)]),
         "train_classes": np.arange(10),
         "test_classes": np.arange(10, 16),
+        "final_classes": np.arange(16, 22),
     },
 }
 
@@ -140,7 +141,7 @@ def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
         assert folder.finish("evaluate") == 0
         assert not (folder.path / folder.run.checkpoint).exists()
     assert whole.results() == killed.results()
-    assert len(whole.results()) == 6 + (registry.load(task).dataset is not None)
+    assert len(whole.results()) == 7 + (registry.load(task).dataset is not None)
 
 
 @pytest.fixture
