@@ -234,7 +234,8 @@ def made_up(task: str, arm: str, seed: int, windows: int = 10, seconds: float = 
     return Committed(Run(task, "laptop", arm, seed), record, metrics, curve, None)
 
 
-def test_one_seed_of_every_arm_first_then_more_seeds_then_more_windows():
+def test_one_seed_of_every_arm_first_then_more_seeds_then_more_windows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no trained network lies
     found = [made_up("maze", arm, seed) for arm in ("plastic", "nonplastic") for seed in range(3)]
     first = plan.first_of_arms(found)
     assert [each.run.name for each in first] == ["plastic-0", "nonplastic-0"]
@@ -253,7 +254,8 @@ def test_one_seed_of_every_arm_first_then_more_seeds_then_more_windows():
     assert sorted(job.committed.run.seed for job in capped) == [1, 1, 2, 2]
 
 
-def test_a_slow_machine_replays_less():
+def test_a_slow_machine_replays_less(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = [made_up("maze", "plastic", 0, windows=100, seconds=1000)]
     fast, slow = (plan.choose(found, {}, 300, speed, 1, 999)[0].windows for speed in (1.0, 4.0))
     assert fast == 16 and slow == 4
