@@ -3,16 +3,20 @@
 import hashlib
 import io
 import json
+import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from diffplast.core import params
 from diffplast.core.dataset import load
 from diffplast.core.errors import UserError
 from diffplast.data import DataError, cifar10, omniglot, prepare
 from diffplast.data.fetch import Place
+from stages.prepare import main as prepare_stage
 from tests.conftest import ROOT
 from tests.test_data_archives import write_tar, write_zip
 
@@ -155,6 +159,16 @@ def test_other_drawings_are_not_taken_for_omniglot(change, message, small):
         small.prepare(background=entries)
     assert "background.zip" in str(error.value) and "set datasets.omniglot to folder" in str(error.value)
     assert not (small.folder / "omniglot.npz").exists()
+
+
+def test_the_stage_takes_copies_of_the_archives(small):
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    options = small.options()
+    chosen = [f"data.omniglot.omniglot.{name}={value}" for name, value in options.items()]
+    params.assign(["datasets.omniglot=omniglot", *chosen])
+    prepare_stage(["omniglot", "smoke"])
+    source = json.loads(Path("data/smoke/omniglot/source.json").read_text())
+    assert source["options"] == options
 
 
 def test_an_archive_that_is_nowhere_is_said_with_its_key(small):

@@ -70,6 +70,6 @@ def prepare(kind: str, name: str, options: Mapping, path: str | Path) -> dict:
         "kind": kind,
         "name": name,
         **provenance,
-        "options": dict(options),
+        "options": checked.model_dump(mode="json"),
         "sha256_pixels": digest(kind, arrays),
     }
