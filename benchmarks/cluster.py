@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.timing import environment, table
 from diffplast.core import params, registry, runs, training
+from diffplast.core.task import of_arm
 from diffplast.parallel.__main__ import reproduce_here
 from diffplast.parallel.resources import usable_cores
 
@@ -87,8 +88,7 @@ def lengths(scale, rates):
             settings = getattr(block, scale).for_arm(arm)
             trained, tested = rates[name, arm]
             seconds = settings.episodes / trained + held_out.episodes / tested
-            count = seeds[arm] if isinstance(seeds, dict) else seeds
-            result |= {(name, arm, seed): seconds for seed in range(count)}
+            result |= {(name, arm, seed): seconds for seed in range(of_arm(seeds, arm))}
     return result
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from diffplast.core import params, registry
 from diffplast.core.runs import Run, write_json
+from diffplast.core.task import of_arm
 from diffplast.report import claims, findings, results
 from diffplast.report.claims import AGREES, NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
 from diffplast.report.conditions import Conditions
@@ -101,8 +102,7 @@ class Tree:
     def write(self, run: Run) -> None:
         """All files of one run."""
         kind, block = registry.load(run.task), getattr(self.checked, run.task)
-        cap = getattr(block, self.scale).episodes
-        cap = cap[run.arm] if isinstance(cap, dict) else cap
+        cap = of_arm(getattr(block, self.scale).episodes, run.arm)
         rng = np.random.default_rng([run.seed, *run.arm.encode(), *run.task.encode()])
         start, end, half = COURSES[run.task][run.arm]
         metric = kind.primary_metric()

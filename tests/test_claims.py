@@ -129,7 +129,7 @@ def test_a_result_that_an_older_evaluation_did_not_leave_is_named(make_tree):
 
 
 def test_differences_are_named_with_what_the_paper_has(make_tree):
-    tree = make_tree("binary", episodes=400, batch=8, lr="{plastic: 1e-3, homogeneous: 1e-3, nonplastic: 3e-4}")
+    tree = make_tree("binary", episodes=400, batch=8, lr="{nonplastic: 3e-4, others: 1e-3}")
     found = tree.read("binary")
     paper = Conditions(
         experiment={"bits": 900, "times.shown": frozenset({3, 6})},

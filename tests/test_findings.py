@@ -67,7 +67,7 @@ def test_binary_control(make_tree, plastic, other, verdicts):
 
 
 def test_binary_control_is_open_where_the_nonplastic_network_was_trained_less(make_tree):
-    tree = make_tree("binary", episodes="{plastic: 400, homogeneous: 400, nonplastic: 200}")
+    tree = make_tree("binary", episodes="{nonplastic: 200, others: 400}")
     tree.set_values("binary", "plastic", 0.01, 0.02)
     tree.set_values("binary", "nonplastic", 0.24, 0.25)
     assert judged(tree, "binary", "chance").why == "trained shorter than the plastic network"

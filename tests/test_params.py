@@ -19,7 +19,7 @@ def key_paths(content, path=()):
     """Every key of nested dicts, parents included; a value given for each arm counts as one."""
     for key, value in content.items():
         yield (*path, key)
-        if isinstance(value, dict) and not set(value) <= ARMS:
+        if isinstance(value, dict) and not set(value) <= {*ARMS, "others"}:
             yield from key_paths(value, (*path, key))
 
 
@@ -171,11 +171,11 @@ def test_missing_and_unreadable_files_are_named(tmp_path):
 def test_a_new_scale_lists_the_runs_that_its_seeds_ask_for(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text())
-    params.assign(["maze.seeds.smoke={plastic: 2, homogeneous: 0, nonplastic: 1}", "images.seeds.smoke=1"], path)
+    params.assign(["images.seeds.smoke={plastic: 2, homogeneous: 0, nonplastic: 1}", "omniglot.seeds.smoke=1"], path)
     params.assign(["scale=smoke"], path)
     checked = params.load(path=path)
-    assert checked.maze.runs == ["plastic-0", "plastic-1", "nonplastic-0"]
-    assert checked.images.runs == ["plastic-0", "homogeneous-0", "nonplastic-0"]
+    assert checked.images.runs == ["plastic-0", "plastic-1", "nonplastic-0"]
+    assert checked.omniglot.runs == ["plastic-0", "homogeneous-0", "nonplastic-0", "text-0"]
 
 
 def test_the_committed_runs_are_those_of_the_scale(tmp_path):

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from diffplast.core import registry
 from diffplast.core.errors import UserError
-from diffplast.core.task import HeldOut, PerArm, PositiveFloat, Strict
+from diffplast.core.task import OTHERS, HeldOut, PerArm, PositiveFloat, Strict, of_arm
 
 SCALES = ("smoke", "laptop", "study")
 PATH = Path("params.yaml")
@@ -68,13 +68,16 @@ def _block(name: str) -> type[BaseModel]:
     task = registry.load(name)
     arms = tuple(task.arms)
 
-    def per_arm_complete(self):
+    def covers(named: set[str]) -> bool:
+        return named <= {*arms, OTHERS} and (OTHERS in named or named >= set(arms))
+
+    def every_arm_has_a_value(self):
         values = {f"{scale}.{key}": value for scale in SCALES for key, value in getattr(self, scale)}
         values |= {f"seeds.{scale}": value for scale, value in self.seeds}
         problems = [
-            f"{name}.{key}: needs one value for each of {', '.join(arms)}"
+            f"{name}.{key}: needs a value for each of {', '.join(arms)}; {OTHERS} stands for those not named"
             for key, value in values.items()
-            if isinstance(value, dict) and set(value) != set(arms)
+            if isinstance(value, dict) and not covers(set(value))
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -89,7 +92,7 @@ def _block(name: str) -> type[BaseModel]:
         "test": (create_model("Tests", __base__=Strict, **{scale: (HeldOut, ...) for scale in SCALES}), ...),
         **{scale: (task.Settings, ...) for scale in SCALES},
     }
-    validators = {"per_arm_complete": model_validator(mode="after")(per_arm_complete)}
+    validators = {"every_arm_has_a_value": model_validator(mode="after")(every_arm_has_a_value)}
     return create_model(f"{task.__name__}Block", __base__=Strict, __validators__=validators, **fields)
 
 
@@ -133,8 +136,8 @@ def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseMode
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in _explain(error, model))
-        raise ParamsError(f"{path} has {error.error_count()} problem(s):\n{problems}") from None
+        problems = _explain(error, model)
+        raise ParamsError("\n  ".join([f"{path} has {len(problems)} problem(s):", *problems])) from None
 
 
 def load(task: str | None = None, path: Path = PATH) -> BaseModel:
@@ -146,7 +149,10 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     lines = []
     for problem in error.errors():
         # The branches of a union appear in the location under their types' names, which are no keys.
-        keys = [str(part) for part in problem["loc"] if str(part) not in _union_branches]
+        *_, last = parts = [str(part) for part in problem["loc"]]
+        if last.startswith(_BRANCHES) and last.startswith("dict[") != isinstance(problem["input"], dict):
+            continue  # of the branch that was not meant
+        keys = [part for part in parts if not part.startswith(_BRANCHES)]
         key = ".".join(keys) or "(top)"
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(keys[-1], _known_keys(model, keys[:-1]), n=1, cutoff=0.5)
@@ -154,11 +160,13 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif problem["type"] == "missing":
             lines.append(f"{key}: missing")
         else:
-            lines.append(f"{key}: {problem['msg']} (found {problem['input']!r})"[:300])
+            found = f" (found {problem['input']!r})"
+            said = problem["msg"].removeprefix("Value error, ")
+            lines.append((said if said.startswith(f"{key}.") else f"{key}: {said}{found}")[:300])
     return list(dict.fromkeys(lines))
 
 
-_union_branches = {"constrained-int", "constrained-float", "dict[str,constrained-int]", "dict[str,constrained-float]"}
+_BRANCHES = "constrained-", "function-after[", "dict["
 
 
 def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:
@@ -208,8 +216,7 @@ def _list_runs(content: dict, scale: str) -> None:
         wanted = block.get("seeds", {}).get(scale)
         if wanted is not None:
             arms = registry.load(name).arms
-            counts = wanted if isinstance(wanted, dict) else dict.fromkeys(arms, wanted)
-            block["runs"][:] = [f"{arm}-{seed}" for arm, count in counts.items() for seed in range(count)]
+            block["runs"][:] = [f"{arm}-{seed}" for arm in arms for seed in range(of_arm(wanted, arm))]
 
 
 def main() -> int:

@@ -14,8 +14,14 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Value = TypeVar("Value")
 
+OTHERS = "others"
 PerArm = Value | dict[str, Value]
-"""One value for all arms, or one for each arm by name."""
+"""One value for all arms, or one for each arm by name; OTHERS names the arms that are not named."""
+
+
+def of_arm(value: PerArm[Value], arm: str) -> Value:
+    """Return the value that an arm has."""
+    return value.get(arm, value.get(OTHERS)) if isinstance(value, dict) else value
 
 
 class Strict(BaseModel):
@@ -52,9 +58,8 @@ class Settings(Strict):
     curve_every: PerArm[Positive]
 
     def for_arm(self, arm: str) -> "Settings":
-        """The settings of one arm: where there was a value for each arm, its own."""
-        own = {name: value[arm] for name, value in self if isinstance(value, dict)}
-        return self.model_copy(update=own)
+        """The settings of one arm."""
+        return self.model_copy(update={name: of_arm(value, arm) for name, value in self})
 
 
 class HeldOut(Strict):

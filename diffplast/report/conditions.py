@@ -54,7 +54,7 @@ def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) ->
 def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
     words = []
     for key, wanted in paper.experiment.items():
-        wanted, ours = _own(wanted, arm), found.experiment(key, arm)
+        wanted, ours = _own(wanted, arm), found.experiment(key)
         if not _same(ours, wanted):
             words.append(f"{key.replace('.', ' ')} {_write(ours)} (paper: {_write(wanted)})")
     for name, wanted in paper.settings.items():

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from diffplast.core import params, registry
 from diffplast.core.errors import UserError
 from diffplast.core.runs import Run
-from diffplast.core.task import Metric, Task
+from diffplast.core.task import Metric, Task, of_arm
 
 STAY = 5
 """Windows of training in a row that have to be under a level before it counts as reached."""
@@ -160,16 +160,16 @@ class TaskResults:
 
     def setting(self, name: str, arm: str) -> Any:
         """Return how an arm was trained: the value of a setting."""
-        return _of_arm(getattr(getattr(self.block, self.scale), name), arm, self.kind)
+        return of_arm(getattr(getattr(self.block, self.scale), name), arm)
 
-    def experiment(self, key: str, arm: str) -> Any:
+    def experiment(self, key: str) -> Any:
         """Return a value of the experiment by its dotted key, such as times.shown; plain YAML types.
 
         Raises KeyError where there is none.
         """
         value = self.block.experiment.model_dump()
         for part in key.split("."):
-            value = _of_arm(value[part], arm, self.kind)
+            value = value[part]
         return value
 
     def label(self, arm: str) -> str:
@@ -215,11 +215,6 @@ class TaskResults:
         if self.data is None:
             return "no data"
         return self.data["description" if self.data["name"] == "folder" else "name"]
-
-
-def _of_arm(value: Any, arm: str, kind: type[Task]) -> Any:
-    """Return the arm's own value where there is one for each arm, else the value that all share."""
-    return value[arm] if isinstance(value, dict) and arm in value and set(value) <= set(kind.arms) else value
 
 
 def read(name: str, scale: str, checked: BaseModel) -> TaskResults:

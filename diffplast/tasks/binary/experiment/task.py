@@ -20,14 +20,20 @@ class Binary(Task[Experiment]):
     """Binary patterns, large."""
 
     title = "Binary patterns"
-    arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
+    arms = {
+        "plastic": "plastic",
+        "plastic_slow": "plastic, a fifth of the rate",
+        "homogeneous": "homogeneous α",
+        "nonplastic": "non-plastic",
+    }
     metrics = {"wrong_bits": Metric("share of wrong bits", higher_is_better=False, percent=True)}
     Experiment = Experiment
 
     def network(self, generator: np.random.Generator) -> nn.Module:
-        """One neuron a bit and one for the bias."""
+        """One neuron a bit and one for the bias. The arm plastic_slow differs in its settings alone."""
         e = self.experiment
-        return RecurrentNetwork(e.bits + 1, self.arm, e.init, e.eta, generator).to(self.device)
+        plasticity = self.arm.removesuffix("_slow")
+        return RecurrentNetwork(e.bits + 1, plasticity, e.init, e.eta, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> BinaryEpisodes:
         """Patterns are random, so training and test differ by the generator alone."""

@@ -7,7 +7,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import nn
 
-from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
+from diffplast.core.task import Metric, PerArm, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.core.task import Settings as BaseSettings
 from diffplast.plasticity import PlasticRollout
 from diffplast.tasks.maze.experiment import compiled, plain
@@ -50,7 +50,7 @@ class Experiment(Strict):
 class Settings(BaseSettings):
     """How an agent is trained. inputs: what it is given at every step, see `MazeEnv`."""
 
-    inputs: Annotated[list[str], AfterValidator(_inputs)]
+    inputs: PerArm[Annotated[list[str], AfterValidator(_inputs)]]
 
 
 class Agent(nn.Module):
@@ -86,16 +86,23 @@ class Maze(Task[Experiment]):
     """Maze exploration."""
 
     title = "Maze exploration"
-    arms = {"plastic": "plastic", "homogeneous": "homogeneous α", "nonplastic": "non-plastic"}
+    arms = {
+        "plastic": "plastic",
+        "homogeneous": "homogeneous α",
+        "nonplastic": "non-plastic",
+        "plastic_text": "plastic, the text's inputs",
+        "nonplastic_text": "non-plastic, the text's inputs",
+    }
     metrics = {"reward": Metric("reward of an episode", higher_is_better=True)}
     Experiment = Experiment
     Settings = Settings
 
     def network(self, generator: np.random.Generator) -> nn.Module:
-        """A new agent."""
+        """A new agent. Arms with "_text" differ in their settings alone."""
         e = self.experiment
         inputs = sum(INPUTS[name] for name in self.settings.inputs)
-        return Agent(inputs, e.neurons, self.arm, e.init, e.eta, generator).to(self.device)
+        plasticity = self.arm.removesuffix("_text")
+        return Agent(inputs, e.neurons, plasticity, e.init, e.eta, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
         """Mazes are random, so training and test differ by the generator alone."""
