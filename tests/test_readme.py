@@ -23,6 +23,10 @@ def test_the_readme_is_short():
     assert len(prose.split()) <= 900
 
 
+def test_what_we_learned_is_short():
+    assert len((ROOT / "docs" / "learned.md").read_text().split()) <= 600
+
+
 def test_the_claims_have_one_place():
     assert README.count(readme.START) == README.count(readme.END) == 1
 

@@ -271,6 +271,9 @@ def test_the_readme_is_kept_in_step(tree, capsys, monkeypatch):
     assert text.endswith("<!-- claims:end -->\n\nend\n") and " | not run yet |" in text
     cells = [cell.strip() for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")[1:-1]]
     assert max(map(len, cells)) < 60
+    learned = (tree.folder / "docs" / "learned.md").read_text()
+    titles = [entry["title"] for entry in json.loads((laptop / "claims.json").read_text()) if entry["counted"]]
+    assert all(learned.count(f"- **{title}.**") >= titles.count(title) for title in titles)
 
     study = tree.folder / "reports/study"
     study.mkdir()

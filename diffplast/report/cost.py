@@ -11,7 +11,7 @@ from diffplast.report.results import TaskResults
 def machines(results: dict[str, TaskResults]) -> list[tuple[str, int]]:
     """Return machine, versions and commit that runs were made on, with the number of runs, most first."""
     counts = Counter(
-        f"{m['processor']}, {m['device']}, {m['threads']} threads of {m['cores']} cores; Python {m['python']}, "
+        f"{m['processor']}, {m['device']}, {threads(m)} of {m['cores']} cores; Python {m['python']}, "
         f"PyTorch {m['torch']}; commit {m['commit']}"
         for m in (run.machine for result in results.values() for run in result.runs)
     )
@@ -25,7 +25,7 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
         return f"Scale {scale}: nothing was run yet."
     total = sum(machine["seconds"] for machine in costs)
     places = [
-        f"{machine['processor']} ({machine['threads']} threads)" if machine["device"] == "cpu" else machine["device"]
+        f"{machine['processor']} ({threads(machine)})" if machine["device"] == "cpu" else machine["device"]
         for machine in costs
     ]
     where = " and ".join(dict.fromkeys(places))
@@ -53,6 +53,11 @@ def _against_programs(results: dict[str, TaskResults]) -> str:
         f" For the {runs} whose cost with the authors' programs is known: {duration(ours)} here, {duration(theirs)} "
         f"there on two cores ({numbers.number(theirs / ours)} times)."
     )
+
+
+def threads(machine: dict) -> str:
+    """Write the number of threads that a run had."""
+    return "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""The README's table of claims, from the claims.json of two scales.
+"""The README's table of claims and docs/learned.md, from the claims.json of two scales.
 
-    python -m diffplast.report.readme           rewrite the table
-    python -m diffplast.report.readme --check   only say whether it is up to date
+    python -m diffplast.report.readme           rewrite them
+    python -m diffplast.report.readme --check   only say whether they are up to date
 """
 
 import argparse
@@ -10,22 +10,29 @@ import re
 import sys
 from pathlib import Path
 
+from diffplast.report import learned
 from diffplast.report.claims import MARKS
 from diffplast.report.results import ResultsError
 
 README = Path("README.md")
+LEARNED = Path("docs/learned.md")
 SCALES = ("laptop", "study")
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
 COMMAND = "python -m diffplast.report.readme"
 NOT_RUN = "not run yet"
 
 
-def block() -> str:
-    """Return what belongs between the README's two marks. Raises ResultsError where no scale has claims."""
+def claims() -> dict[str, list[dict]]:
+    """Read the claims.json of every scale that has one. Raises ResultsError where none has."""
     files = {scale: Path("reports", scale, "claims.json") for scale in SCALES}
     entries = {scale: json.loads(path.read_text(encoding="utf-8")) for scale, path in files.items() if path.exists()}
     if not entries:
         raise ResultsError(f"{files[SCALES[0]]}: no such file; make it with: dvc repro report@{SCALES[0]}")
+    return entries
+
+
+def block(entries: dict[str, list[dict]]) -> str:
+    """Return what belongs between the README's two marks. entries: of claims.json, by scale."""
     counted = {scale: [entry for entry in found if entry["counted"]] for scale, found in entries.items()}
     return f"{table(counted)}\n{legend(counted)}\n"
 
@@ -80,16 +87,19 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         old = README.read_text(encoding="utf-8")
-        new = renewed(old, block())
+        entries = claims()
+        written = {README: renewed(old, block(entries)), LEARNED: learned.page(entries)}
     except (ResultsError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    if arguments.check and new != old:
-        print(f"{README}: the claims are out of date; renew them with: {COMMAND}", file=sys.stderr)
-        return 1
-    if new != old:
-        README.write_text(new, encoding="utf-8")
-    return 0
+    old_ones = [path for path, text in written.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in old_ones:
+        if arguments.check:
+            print(f"{path}: the claims are out of date; renew them with: {COMMAND}", file=sys.stderr)
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(written[path], encoding="utf-8")
+    return 1 if arguments.check and old_ones else 0
 
 
 if __name__ == "__main__":
