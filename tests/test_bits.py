@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-from functools import cache
 
 import numpy as np
 import pytest
@@ -42,35 +41,33 @@ def trained(task, batch, threads):
     return found.hexdigest()
 
 
-def digests(size, threads):
-    """Of every arm, in the order of ARMS."""
+def digests(threads):
+    """Of every arm, small with two sizes of batch, and at its full size."""
     before = torch.get_num_threads()
     try:
-        if size == "small":
-            return [trained(small_task(name, arm), batch, threads) for name, arm in ARMS for batch in (1, 5)]
-        return [trained(full_task(name, arm), 1, threads) for name, arm in ARMS]
+        found = {(name, arm): trained(full_task(name, arm), 1, threads) for name, arm in ARMS}
+        for name, arm in ARMS:
+            for batch in (1, 5):
+                found[name, arm, batch] = trained(small_task(name, arm), batch, threads)
+        return found
     finally:
         torch.set_num_threads(before)
 
 
-@cache
-def with_one_thread(size):
-    return digests(size, 1)
+@pytest.fixture(scope="module")
+def with_one_thread():
+    return digests(1)
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
 @pytest.mark.parametrize("threads", [2, 3, 4])
-def test_bits_do_not_depend_on_threads(size, threads):
-    assert digests(size, threads) == with_one_thread(size)
+def test_bits_do_not_depend_on_threads(with_one_thread, threads):
+    assert digests(threads) == with_one_thread
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_bits_do_not_depend_on_the_processor(size):
-    found = ast.literal_eval(printed_by(f"digests({size!r}, 2)", "from tests.test_bits import digests"))
-    assert found == with_one_thread(size)
+def test_bits_do_not_depend_on_the_processor(with_one_thread):
+    found = ast.literal_eval(printed_by("digests(2)", "from tests.test_bits import digests"))
+    assert found == with_one_thread
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_arms_are_told_apart(size):
-    found = with_one_thread(size)
-    assert len(set(found)) == len(found)
+def test_arms_are_told_apart(with_one_thread):
+    assert len(set(with_one_thread.values())) == len(with_one_thread)

@@ -32,13 +32,14 @@ print(json.dumps(said))
 """
 SURROUNDINGS = {
     "plain": {},
-    "an ASCII locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "no asserts and no docstrings": {"PYTHONOPTIMIZE": "2"},
-    "no home": {"HOME": "/nonexistent", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""},
-    "a narrow terminal in ASCII": {"COLUMNS": "5", "PYTHONIOENCODING": "ascii"},
-    "no progress bars": {"TQDM_DISABLE": "1"},
-    "a far time zone": {"TZ": "Pacific/Kiritimati", "SOURCE_DATE_EPOCH": "0"},
-}
+    "ASCII alone, a narrow terminal, a far time zone": {
+        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii", "COLUMNS": "5",
+        "TZ": "Pacific/Kiritimati", "SOURCE_DATE_EPOCH": "0",
+    },
+    "no home, no progress bars, no asserts, no docstrings": {
+        "HOME": "/nonexistent", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": "", "TQDM_DISABLE": "1", "PYTHONOPTIMIZE": "2",
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

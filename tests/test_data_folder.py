@@ -231,12 +231,21 @@ def test_wrong_characters_are_listed(files, message, tmp_path):
     assert str(tmp_path / "letters") in str(error.value)
 
 
-def run_stage(folder, kind, *assignments):
-    shutil.copy(ROOT / "params.yaml", folder)
-    params.assign(list(assignments), folder / "params.yaml")
-    command = [sys.executable, ROOT / "stages" / "prepare.py", kind, "smoke"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # an installed package may be that of another folder
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """A function that runs the stage of a kind of data in this process; what it writes before it ends with status 1."""
+
+    def run(kind, *assignments):
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        params.assign(list(assignments), tmp_path / "params.yaml")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["prepare", kind, "smoke"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "stages" / "prepare.py"), run_name="__main__")
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    return run
 
 
 def test_the_stage_prepares_what_params_choose(tmp_path):
@@ -244,7 +253,11 @@ def test_the_stage_prepares_what_params_choose(tmp_path):
     chosen = ["datasets.omniglot=folder", f"data.omniglot.folder.path={path}"]
     chosen += ["data.omniglot.folder.drawings=3", "data.omniglot.folder.test_classes=5"]
     chosen += ["data.omniglot.folder.final_classes=5"]
-    result = run_stage(tmp_path, "omniglot", *chosen)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    params.assign(chosen, tmp_path / "params.yaml")
+    command = [sys.executable, ROOT / "stages" / "prepare.py", "omniglot", "smoke"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # an installed package may be that of another folder
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert len(load(tmp_path / "data" / "smoke" / "omniglot" / "data.npz", "omniglot")["drawings"]) == 18
     said = YAML(typ="safe").load((tmp_path / "data" / "smoke" / "omniglot" / "source.json").read_text(encoding="utf-8"))
@@ -252,17 +265,15 @@ def test_the_stage_prepares_what_params_choose(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["images", "omniglot"])
-def test_the_stage_says_that_no_folder_is_given(kind, tmp_path):
-    result = run_stage(tmp_path, kind, f"datasets.{kind}=folder")
-    assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert f"datasets.{kind} is folder, but data.{kind}.folder.path is null. Set it to a directory" in result.stderr
+def test_the_stage_says_that_no_folder_is_given(kind, tmp_path, refusal):
+    said = refusal(kind, f"datasets.{kind}=folder")
+    assert f"datasets.{kind} is folder, but data.{kind}.folder.path is null. Set it to a directory" in said
     assert not list(tmp_path.rglob("data.npz*"))
 
 
-def test_the_stage_says_what_is_wrong_with_an_option(tmp_path):
-    result = run_stage(tmp_path, "images", "data.images.natural-patches.crop_min_px=8")
-    assert result.returncode == 1
-    assert result.stderr == "need 32 <= crop_min_px <= crop_max_px, got 8, 400\n"
+def test_the_stage_says_what_is_wrong_with_an_option(refusal):
+    said = refusal("images", "data.images.natural-patches.crop_min_px=8")
+    assert said == "need 32 <= crop_min_px <= crop_max_px, got 8, 400\n"
 
 
 def test_the_stage_does_not_hide_a_fault_of_the_program(tmp_path, monkeypatch, capsys):

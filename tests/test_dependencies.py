@@ -1,6 +1,7 @@
 """What the files dvc.yaml say that a stage depends on is what the stage imports."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,17 @@ OF_RUNS = [stage for stage in PIPELINE if stage.startswith(("stages.train", "sta
 
 def imports_of(file: Path, seen: set[Path]) -> set[Path]:
     """Files of the project that a source file imports when it is imported itself, directly or not."""
-    if file in seen:
-        return seen
-    seen.add(file)
+    if file not in seen:
+        seen.add(file)
+        for imported in imported_by(file):
+            imports_of(imported, seen)
+    return seen
+
+
+@cache
+def imported_by(file: Path) -> list[Path]:
+    """Files of the project that a source file imports itself; packages come before what they hold."""
+    found = []
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -34,12 +43,12 @@ def imports_of(file: Path, seen: set[Path]) -> set[Path]:
             continue
         for name in names:
             parts = name.split(".")
-            for length in range(1, len(parts) + 1):  # a package is imported before what it holds
+            for length in range(1, len(parts) + 1):
                 path = ROOT.joinpath(*parts[:length])
                 for candidate in (path.with_suffix(".py"), path / "__init__.py"):
                     if parts[0] == "diffplast" and candidate.exists():
-                        imports_of(candidate, seen)
-    return seen
+                        found.append(candidate)
+    return found
 
 
 def covered(file: Path, deps: list[str]) -> bool:

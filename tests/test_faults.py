@@ -18,9 +18,11 @@ from diffplast.core import dataset, params, registry, runs
 from diffplast.core.checkpoint import load_tensors
 from tests.conftest import ROOT, SMALL
 
-# Experiments as small as the formats of data allow, and lengths that leave time to be killed.
+# Experiments as small as the formats of data allow, and lengths that leave time to be killed. Who is not killed makes
+# FEW updates.
 EXPERIMENTS = SMALL | {"images": {"times": {"patterns": 2, "rounds": 1, "shown": 3, "gap": 1, "test": 2}}}
 UPDATES = {"images": 80, "omniglot": 150}
+FEW = 10
 DATA = {
     "images": {
         "train": np.random.default_rng(1).integers(0, 256, (30, 1024)).astype(np.uint8),
@@ -57,12 +59,12 @@ def _run(folder: Path, stage: str, arguments: tuple[str, ...], largest_file: int
 class Folder:
     """A folder with params.yaml and data in which stages of one run are run."""
 
-    def __init__(self, path: Path, task: str, checkpoint_seconds: float):
+    def __init__(self, path: Path, task: str, checkpoint_seconds: float, updates: int = FEW):
         self.path, self.run = path, runs.Run(task, "smoke", "plastic", 0)
         content = params.read(ROOT / "params.yaml")
         content["checkpoint_seconds"] = checkpoint_seconds
         content[task]["experiment"] |= EXPERIMENTS[task]
-        content[task]["smoke"] |= {"episodes": 4 * UPDATES.get(task, 300), "batch": 4, "curve_every": 20}
+        content[task]["smoke"] |= {"episodes": 4 * updates, "batch": 4, "curve_every": 20}
         path.mkdir()
         with (path / "params.yaml").open("w") as file:
             YAML().dump(content, file)
@@ -122,7 +124,8 @@ def wait_for_saves(process, checkpoint: Path, saves: int) -> None:
 def test_killed_five_times_ends_in_the_same_bytes(task, tmp_path):
     """The uninterrupted run shares the machine with the killed one, as runs of `dvc queue` do, and saves but once."""
     chance = random.Random(task)
-    whole, killed = Folder(tmp_path / "whole", task, 1e9), Folder(tmp_path / "killed", task, 1e-6)
+    updates = UPDATES.get(task, 300)
+    whole, killed = Folder(tmp_path / "whole", task, 1e9, updates), Folder(tmp_path / "killed", task, 1e-6, updates)
     uninterrupted, episodes = whole.start("train"), []
     for _ in range(5):
         process = killed.start("train")

@@ -11,7 +11,6 @@ from base64 import b64decode
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 from dvc_render import VegaRenderer
 from matplotlib.figure import Figure
@@ -39,6 +38,14 @@ def write(tree, task):
     figures.write(tree.read(task), folder)
     made = sorted([*(folder / "figures" / task).iterdir(), folder / f"curves/{task}.csv"])
     return {path.name: path.read_bytes() for path in made}
+
+
+def drawn(tree, task, name):
+    """Draw one figure of a task; returns its SVG."""
+    with style.in_style():
+        figure, description = {task: curves.learning_curves, **findings.load(task).figures}[name](tree.read(task))
+        style.save(figure, description, tree.folder / name)
+    return (tree.folder / f"{name}.svg").read_text()
 
 
 @pytest.mark.parametrize("task", registry.names())
@@ -71,19 +78,18 @@ def test_findings_that_cannot_be_imported_are_not_taken_for_none(monkeypatch):
 
 def test_the_heading_comes_from_the_files(make_tree):
     tree = make_tree("maze")
-    before = write(tree, "maze")
+    before = drawn(tree, "maze", "maze")
     tree.set_values("maze", "plastic", 77, 79)
     assert "78 plastic" in curves.finding(tree.read("maze"))
-    assert b"78 plastic" in write(tree, "maze")["maze.svg"]
-    assert b"78 plastic" not in before["maze.svg"]
+    assert "78 plastic" in drawn(tree, "maze", "maze")
+    assert "78 plastic" not in before
 
 
 def test_the_table_for_dvc_plots_holds_medians(make_tree):
     tree = make_tree("maze", seeds=(0, 1, 2))
     for run, value in zip(tree.runs("maze", "plastic"), (1.0, 5.0, 3.0), strict=True):
         tree.set_curve(run, {32: value, 64: value + 1})
-    write(tree, "maze")
-    table = pd.read_csv(tree.folder / "reports" / tree.scale / "curves/maze.csv")
+    table = curves.table(tree.read("maze"))
     assert list(table.columns) == ["episode", "plastic", "homogeneous", "nonplastic"]
     assert table.set_index("episode").loc[[32, 64], "plastic"].tolist() == [3.0, 4.0]
 
@@ -211,7 +217,8 @@ def test_a_step_that_finds_the_reward_leads_to_the_goal():
 def test_the_animation_moves_the_agent_and_stays_compact(make_tree):
     tree = make_tree("maze", seeds=(0,))
     steps = tree.checked.maze.experiment.steps
-    content = write(tree, "maze")["maze_episodes.gif"]
+    style.animate(*animation.animation(tree.read("maze")), tree.folder / "maze_episodes")
+    content = (tree.folder / "maze_episodes.gif").read_bytes()
     assert len(content) < 500_000
     picture = Image.open(io.BytesIO(content))
     assert picture.n_frames <= steps + 1 and picture.info["loop"] == 0
@@ -274,8 +281,8 @@ def test_the_loss_is_set_beside_figure_2_at_equal_episodes(make_tree):
     tree = make_tree("binary", seeds=(0,))
     (run,) = tree.runs("binary", "plastic")
     tree.set_curve(run, {50: 400.0, 100: 200.0, 150: 90.0}, metric="loss")
-    svg = write(tree, "binary")["binary_loss.svg"]
-    assert b"400 against 425 at 50, 200 against 268 at 100" in svg and b"at 200" not in svg
+    svg = drawn(tree, "binary", "binary_loss")
+    assert "400 against 425 at 50, 200 against 268 at 100" in svg and "at 200" not in svg
 
 
 def test_the_sweep_names_the_last_level_that_both_have_reached(make_tree):
@@ -284,7 +291,7 @@ def test_the_sweep_names_the_last_level_that_both_have_reached(make_tree):
         (run,) = tree.runs("binary_small", arm)
         tree.set_curve(run, {episodes * i // 10: 0.2 if i < 6 else 0.025 for i in range(1, 11)})
         tree.set_values("binary_small", arm, 0.025)
-    svg = write(tree, "binary_small")["binary_small_sweep.svg"].decode()
+    svg = drawn(tree, "binary_small", "binary_small_sweep")
     assert "At 3\u00a0% the LSTM needs 250 times the plastic network's episodes (283 in figure 3)" in svg
 
 
@@ -292,7 +299,7 @@ def test_table_1_has_both_evaluations(make_tree):
     tree = make_tree("omniglot", seeds=(0, 1))
     tree.set_values("omniglot", "plastic", 0.91, 0.93, metric="accuracy_final")
     tree.set_values("omniglot", "plastic", 0.97, 0.99, metric="accuracy_released")
-    svg = write(tree, "omniglot")["omniglot_table.svg"].decode()
+    svg = drawn(tree, "omniglot", "omniglot_table")
     assert "plastic, new characters 92\u00a0% (91–93)" in svg
     assert "plastic, released evaluation 98\u00a0% (97–99)" in svg
     assert "published: 98.5\u00a0% and 98.3\u00a0% (v3?)" in svg
@@ -356,15 +363,15 @@ def test_matrices_are_shown_with_the_number_of_their_structure(make_tree):
     tree = make_tree("images", seeds=(0,))
     (run,) = tree.runs("images", "plastic")
     tree.set_examples(run, alpha_structure=(0.25, 0.001, 0.02))
-    svg = write(tree, "images")["images_matrices.svg"].decode()
+    svg = drawn(tree, "images", "images_matrices")
     assert "connections of neighbouring pixels correlate by 0.25 (shuffled 0.001 ± 0.02)" in svg
 
 
 def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
-    tree = make_tree("maze", seeds=(0,))
-    made = write(tree, "maze")
+    tree = make_tree("omniglot", seeds=(0,))
+    made = write(tree, "omniglot")
     code = (
-        "import json, runpy, sys; sys.argv = ['figures.py', 'maze', 'smoke']\n"
+        "import json, runpy, sys; sys.argv = ['figures.py', 'omniglot', 'smoke']\n"
         f"try: runpy.run_path({str(ROOT / 'stages/figures.py')!r}, run_name='__main__')\n"
         "except SystemExit as stop: assert not stop.code\n"
         "print(json.dumps([name for name in sys.modules if name.startswith('diffplast')]))"
@@ -376,5 +383,5 @@ def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
     folder = tree.folder / "reports" / tree.scale
     assert {name: next(folder.rglob(name)).read_bytes() for name in made} == made
     loaded = set(json.loads(done.stdout))
-    others = {f"diffplast.tasks.{name}" for name in registry.names() if name != "maze"}
+    others = {f"diffplast.tasks.{name}" for name in registry.names() if name != "omniglot"}
     assert not loaded & (others | {"diffplast.report.page", "diffplast.core.training"})
