@@ -13,7 +13,8 @@ from diffplast.core import params, seeds
 from diffplast.core.errors import UserError
 from diffplast.core.task import HeldOut
 from diffplast.core.training import new_network
-from diffplast.tasks.omniglot.experiment.head import logits, loss, naive_logits, naive_loss, probabilities
+from diffplast.tasks.omniglot.experiment.head import logits, naive_logits, probabilities
+from diffplast.tasks.omniglot.experiment.loss import loss, naive_loss
 from diffplast.tasks.omniglot.experiment.task import Omniglot
 from stages.evaluate import evaluate
 from tests.conftest import ROOT

@@ -160,6 +160,7 @@ def prepare_glyphs(
         shift_px: and moved off the centre by up to ± so many pixels each way, as far as the box allows.
     test_classes, final_classes: classes held out for tests and for the final number, drawn with split_seed.
     seed: of the drawings.
+    More than eight parameters: they are the data set's options in params.yaml.
     Raises UserError when a size does not fit the box or no class remains for training.
     """
     if not 0 < size_min_px <= size_max_px <= DRAWING_SIDE:

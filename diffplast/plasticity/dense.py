@@ -15,14 +15,15 @@ from .threads import barrier
 
 
 @kernel
-def forward(team, form, start, stop, states, clamped, has_free, weight, sums):
-    """Run steps start..stop as a member of a team: states (T + 1, B, N), row t + 1 holds the input of step t.
+def forward(team, form, steps, states, clamped, has_free, weight, sums):
+    """Run `steps`, (start, stop), as a member of a team: states (T + 1, B, N), row t + 1 holds the input of step t.
 
     clamped: (T, B, N) or, for none, (0, 0, 0). has_free (T,): whether a neuron of a step is free. sums (B, N): scratch.
     """
     share = Share(form, team.rank, team.size)
     row_low, row_high, column_low, column_high = part_of(share, sums.shape)
     arrived = 0
+    start, stop = steps
     for t in range(start, stop):
         if not has_free[t]:
             continue
@@ -93,7 +94,7 @@ class DenseRecording:
         """Steps start..stop, whose inputs lie in `states`."""
         if self._compiled:
             seen, sums = self._seen(), np.empty(self.states.shape[1:], self.states.numpy().dtype)
-            share_out(*self._product_shape(), False, lambda team, form: forward(team, form, start, stop, *seen, sums))
+            share_out(*self._product_shape(), False, lambda team, form: forward(team, form, (start, stop), *seen, sums))
         else:
             self._run_by_torch(start, stop)
 

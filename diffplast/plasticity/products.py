@@ -97,7 +97,7 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
         for first in range(0, n, held * width):
             last = min(n, first + held * width)
             for j in range(first, last, width):
-                _pack(b, b_turned, begin, length, j, min(width, n - j), width, panels, (j - first) * length)
+                _pack(b, b_turned, begin, length, j, min(width, n - j), width, panels[(j - first) * length :])
             for i in range(low, high, TILE_ROWS):
                 rows = min(TILE_ROWS, high - i)
                 at = begin * a_k + i * a_row
@@ -120,23 +120,23 @@ def _tile_rows(a, a_turned, b, b_turned, out, add, low, high):
 
 
 @_part
-def _pack(b, b_turned, begin, length, j, columns, width, panels, to):
-    """The panel at `to` <- rows begin.., `length` of them, of b's columns j.., and 0 beyond `columns` of them."""
+def _pack(b, b_turned, begin, length, j, columns, width, panel):
+    """The panel <- rows begin.., `length` of them, of b's columns j.., and 0 beyond `columns` of them."""
     step = b.shape[1]
     for k in range(length if columns < width else 0):
         for c in range(columns, width):
-            panels[to + k * width + c] = 0
+            panel[k * width + c] = 0
     flat = b.reshape(-1)
     if b_turned:
         for c in range(columns):
             at = (j + c) * step + begin
             for k in range(length):
-                panels[to + k * width + c] = flat[at + k]
+                panel[k * width + c] = flat[at + k]
     else:
         for k in range(length):
-            at, row = (begin + k) * step + j, to + k * width
+            at, row = (begin + k) * step + j, k * width
             for c in range(columns):
-                panels[row + c] = flat[at + c]
+                panel[row + c] = flat[at + c]
 
 
 SWEEP, DOTS, TILES = 0, 1, 2

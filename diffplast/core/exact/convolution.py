@@ -246,9 +246,9 @@ def weight_gradients(rank, size, count, layers, width, drawings, gradients, para
             last = min(first + PIECE, count)
             # The rows of a tile are neighbours in a row of a patch, which has 3 numbers, or 3 * width.
             if layer[1] == 1:
-                _three_rows(rank, size, first, last, layer, width, stride, drawings, gradients, parameters)
+                _three_rows((rank, size), first, last, layer, width, drawings, gradients, parameters)
             else:
-                _six_rows(rank, size, first, last, layer, width, stride, drawings, gradients, parameters)
+                _six_rows((rank, size), first, last, layer, width, drawings, gradients, parameters)
         if rank == size - 1:
             out = (layer[0] - 1) // 2
             for column in range(0, width, WIDTH):
@@ -264,7 +264,8 @@ def _rows_gradient(rows):
     """The function that adds the drawings first..last to a weight's gradient, tiles of `rows` rows at a time."""
 
     @part
-    def add(rank, size, first, last, layer, width, stride, drawings, gradients, parameters):
+    def add(team, first, last, layer, width, drawings, gradients, parameters):
+        (rank, size), stride = team, drawings.shape[1]
         side, channels = layer[0], layer[1]
         out, long = (side - 1) // 2, 3 * channels
         tiles = 3 * long // rows

@@ -2,7 +2,7 @@
 
 Every sum has one order and every operation is plain IEEE arithmetic, so that the bits depend neither on the number of
 threads nor on the processor. An episode stays in one thread. Neurons are padded with zeros to a multiple of LANES,
-`width` of them. All is in one file, since numba sees from a loop's own file whether what it kept on disk is old.
+`width` of them. More than 400 lines: numba sees from a loop's own file whether what it kept on disk is old.
 
 **The loss and its gradient.** Of one step let z be the logits, p = softmax(z), a the action taken, v the value, R the
 discounted sum of rewards from here on and A = R - v. The step's loss is

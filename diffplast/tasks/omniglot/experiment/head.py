@@ -1,4 +1,4 @@
-"""The plastic layer from features to classes, and the loss, with fixed bits on the CPU.
+"""The plastic layer from features to classes, with fixed bits on the CPU.
 
     H       trace (F, ways), 0 before a presentation
     m       w + alpha * H: what the features are multiplied with
@@ -16,6 +16,8 @@ chains over features, drawings or presentations in order; those of a gradient ov
 them at a time, whatever the number of threads, and then over the chunks.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,10 +25,43 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diffplast.plasticity.jit import kernel, part
-from diffplast.plasticity.simd import LANES, exp32, fma, load, log32, spread, store, zeros
+from diffplast.plasticity.simd import LANES, exp32, fma, load, spread, store, zeros
 from diffplast.plasticity.threads import run_team
 
 CHUNK = 16
+
+
+class Drawings(NamedTuple):
+    """What the compiled loops see of episodes: see `logits`."""
+
+    shown: np.ndarray
+    presented: np.ndarray
+    label: np.ndarray
+    tested: np.ndarray
+    asked: np.ndarray
+
+
+class Layer(NamedTuple):
+    """What they see of the layer: weight and alpha (F, width), eta, strength, and the real number of classes."""
+
+    weight: np.ndarray
+    alpha: np.ndarray
+    eta: np.float32
+    strength: np.float32
+    ways: int
+
+
+class Gradients(NamedTuple):
+    """Gradients by the features of each drawing in each presentation, shown (P, S, F) and tested (P, Q, F).
+
+    weight, alpha (chunks, F, width) and eta (chunks,): sums over a chunk; zeros before.
+    """
+
+    shown: np.ndarray
+    tested: np.ndarray
+    weight: np.ndarray
+    alpha: np.ndarray
+    eta: np.ndarray
 
 
 def naive_logits(shown: Tensor, label: Tensor, tested: Tensor, weight: Tensor, alpha: Tensor, eta: Tensor, strength):
@@ -48,7 +83,7 @@ def logits(
 
     shown (D, F), tested (B, F): features of every drawing, once. presented (P, S), asked (P, Q): which drawings.
     label (P, S). weight (F, ways), alpha as weight or 0-d, eta 0-d. strength: of a label's input to its output.
-    (Nine arguments: an episode's five, the layer's four.)
+    More than eight parameters: an episode's five, the layer's four.
     """
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         # Not shown[presented]: the gradient of an index is added up in any order.
@@ -60,47 +95,44 @@ def logits(
 class _Logits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, shown, presented, label, tested, asked, weight, alpha, eta, strength):
+        """More than eight parameters: autograd sees only those that are tensors themselves."""
         features, ways = weight.shape
         width = -(-ways // LANES) * LANES
         w, a = np.zeros((2, features, width), np.float32)
         w[:, :ways], a[:, :ways] = weight.numpy(), alpha.numpy()
-        episodes = tuple(np.ascontiguousarray(part.numpy()) for part in (shown, presented, label, tested, asked))
-        layer = w, a, np.float32(eta.item()), np.float32(strength), ways
+        drawings = Drawings(*(np.ascontiguousarray(x.numpy()) for x in (shown, presented, label, tested, asked)))
+        layer = Layer(w, a, np.float32(eta.item()), np.float32(strength), ways)
         found = np.empty((*asked.shape, width), np.float32)
-        _shared(len(label), lambda rank, size: forward(rank, size, *episodes, *layer, found))
-        ctx.kept = episodes, layer, alpha.shape
+        _shared(len(label), lambda rank, size: forward(rank, size, drawings, layer, found))
+        ctx.kept = drawings, layer, alpha.shape
         return torch.from_numpy(found[..., :ways].copy())
 
     @staticmethod
     @once_differentiable
     def backward(ctx, cotangent):
-        episodes, layer, alpha_shape = ctx.kept
-        shown, presented, label, tested, asked = episodes
-        weight, _, _, _, ways = layer
-        features, width = weight.shape
+        drawings, layer, alpha_shape = ctx.kept
+        label, asked, ways = drawings.label, drawings.asked, layer.ways
+        features, width = layer.weight.shape
         given = np.zeros((*asked.shape, width), np.float32)
         given[..., :ways] = cotangent.numpy()
         chunks = -(-len(label) // CHUNK)
-        by_shown = np.empty((*label.shape, features), np.float32)
-        by_tested = np.empty((*asked.shape, features), np.float32)
-        by_weight, by_alpha = np.zeros((2, chunks, features, width), np.float32)
-        by_eta = np.zeros(chunks, np.float32)
-        _shared(
-            len(label),
-            lambda rank, size: backward(
-                rank, size, *episodes, *layer, given, by_shown, by_tested, by_weight, by_alpha, by_eta
-            ),
+        found = Gradients(
+            np.empty((*label.shape, features), np.float32),
+            np.empty((*asked.shape, features), np.float32),
+            *np.zeros((2, chunks, features, width), np.float32),
+            np.zeros(chunks, np.float32),
         )
-        found_shown, found_tested = np.zeros_like(shown), np.zeros_like(tested)
-        collect(presented, by_shown, found_shown)
-        collect(asked, by_tested, found_tested)
-        found_weight, found_alpha = _in_order(by_weight)[:, :ways], _in_order(by_alpha)[:, :ways]
+        _shared(len(label), lambda rank, size: backward(rank, size, drawings, layer, given, found))
+        found_shown, found_tested = np.zeros_like(drawings.shown), np.zeros_like(drawings.tested)
+        collect(drawings.presented, found.shown, found_shown)
+        collect(asked, found.tested, found_tested)
+        found_weight, found_alpha = _in_order(found.weight)[:, :ways], _in_order(found.alpha)[:, :ways]
         if not alpha_shape:
             found_alpha = _in_order(found_alpha.reshape(-1, 1))[0]
         return (
             torch.from_numpy(found_shown), None, None, torch.from_numpy(found_tested), None,
             torch.from_numpy(found_weight), torch.as_tensor(found_alpha),
-            torch.as_tensor(_in_order(by_eta[:, None])[0]), None,
+            torch.as_tensor(_in_order(found.eta[:, None])[0]), None,
         )  # fmt: skip
 
 
@@ -117,9 +149,10 @@ def _in_order(parts):
 
 
 @kernel
-def forward(rank, size, shown, presented, label, tested, asked, weight, alpha, eta, strength, ways, found):
+def forward(rank, size, drawings, layer, found):
     """Fill in found (P, Q, width), the logits, for every `size`-th chunk of presentations from number `rank` on."""
-    features, width = weight.shape
+    features, width = layer.weight.shape
+    presented, label, asked = drawings.presented, drawings.label, drawings.asked
     trace = np.empty((features, width), np.float32)
     product, y = np.empty((features, width), np.float32), np.empty(width, np.float32)
     for begin in range(rank * CHUNK, label.shape[0], size * CHUNK):
@@ -127,26 +160,25 @@ def forward(rank, size, shown, presented, label, tested, asked, weight, alpha, e
             trace[:] = 0
             for s in range(label.shape[1]):
                 x = presented[p, s] * features
-                _multiply(shown, x, weight, alpha, trace, 0, product, y, 0)
-                y[label[p, s]] += strength
-                _softmax(y, ways)
-                _update(shown, x, y, 0, eta, trace, 0, 0)
+                _multiply(drawings.shown, x, layer, trace, product, y)
+                y[label[p, s]] += layer.strength
+                _softmax(y, layer.ways)
+                _update(drawings.shown, x, y, layer.eta, trace, trace)
             for q in range(asked.shape[1]):
-                place = (p * asked.shape[1] + q) * width
-                _multiply(tested, asked[p, q] * features, weight, alpha, trace, 0, product, found, place)
+                _multiply(drawings.tested, asked[p, q] * features, layer, trace, product, found[p, q])
 
 
 @part
-def _multiply(drawings, x, weight, alpha, trace, before, product, found, place):
-    """found (at `place`) <- x m, product <- m, for the features at `x` and the trace at `before`."""
-    features, width = weight.shape
+def _multiply(drawings, x, layer, trace, product, found):
+    """found (width,) <- x m, product <- m, for the features at `x` and a trace (F, width)."""
+    features, width = layer.weight.shape
     for j in range(0, width, LANES):
-        total = zeros(weight, 1, 1)
+        total = zeros(layer.weight, 1, 1)
         for at in range(j, features * width, width):
-            m = fma(load(alpha, at, 0, 1, 1), load(trace, before + at, 0, 1, 1), load(weight, at, 0, 1, 1))
+            m = fma(load(layer.alpha, at, 0, 1, 1), load(trace, at, 0, 1, 1), load(layer.weight, at, 0, 1, 1))
             store(product, at, 0, m)
             total = fma(spread(drawings, x + at // width, 1), m, total)
-        store(found, place + j, 0, total)
+        store(found, j, 0, total)
 
 
 @part
@@ -165,63 +197,55 @@ def _softmax(y, ways):
 
 
 @part
-def _update(drawings, x, outputs, y, eta, trace, before, after):
-    """The trace at `after` <- that at `before`, updated by the features at `x` and the outputs at `y`."""
-    features, width = trace.shape[-2:]
+def _update(drawings, x, y, eta, before, after):
+    """The trace `after` <- that `before`, updated by the features at `x` and the outputs y (width,)."""
+    features, width = before.shape
     for j in range(0, width, LANES):
-        post = load(outputs, y + j, 0, 1, 1)
+        post = load(y, j, 0, 1, 1)
         for f in range(features):
-            old = load(trace, before + f * width + j, 0, 1, 1)
+            old = load(before, f * width + j, 0, 1, 1)
             change = eta * post * (spread(drawings, x + f, 1) - post * old)
-            store(trace, after + f * width + j, 0, old + change)
+            store(after, f * width + j, 0, old + change)
 
 
 @kernel
-def backward(
-    rank, size, shown, presented, label, tested, asked, weight, alpha, eta, strength, ways,
-    given, by_shown, by_tested, by_weight, by_alpha, by_eta,
-):  # fmt: skip
-    """Fill in the gradients, from those by the logits, `given`, for every `size`-th chunk of presentations.
-
-    by_shown (P, S, F), by_tested (P, Q, F): of each drawing in each presentation. by_weight, by_alpha (chunks, F,
-    width), by_eta (chunks,): sums over a chunk; zeros before.
-    """
-    shots, questions = label.shape[1], asked.shape[1]
-    features, width = weight.shape
-    numbers = features * width
-    traces, y = np.empty((shots + 1, features, width), np.float32), np.empty(shots * width, np.float32)
+def backward(rank, size, drawings, layer, given, found):
+    """Fill in the gradients, from those by the logits, `given`, for every `size`-th chunk of presentations."""
+    shown, presented, label = drawings.shown, drawings.presented, drawings.label
+    tested, asked = drawings.tested, drawings.asked
+    shots, ways = label.shape[1], layer.ways
+    features, width = layer.weight.shape
+    traces, y = np.empty((shots + 1, features, width), np.float32), np.empty((shots, width), np.float32)
     product, by_trace = np.empty((2, features, width), np.float32)
     by_product, by_total = np.empty((features, width), np.float32), np.empty(width, np.float32)
-    rates = np.full(width, eta)
-    for chunk in range(rank, by_eta.shape[0], size):
+    rates = np.full(width, layer.eta)
+    for chunk in range(rank, found.eta.shape[0], size):
         for p in range(chunk * CHUNK, min((chunk + 1) * CHUNK, label.shape[0])):
             traces[0] = 0
             for s in range(shots):
                 x = presented[p, s] * features
-                _multiply(shown, x, weight, alpha, traces, s * numbers, product, y, s * width)
-                y[s * width + label[p, s]] += strength
-                _softmax(y[s * width : (s + 1) * width], ways)
-                _update(shown, x, y, s * width, eta, traces, s * numbers, (s + 1) * numbers)
+                _multiply(shown, x, layer, traces[s], product, y[s])
+                y[s, label[p, s]] += layer.strength
+                _softmax(y[s], ways)
+                _update(shown, x, y[s], layer.eta, traces[s], traces[s + 1])
             by_trace[:] = 0
             by_product[:] = 0
-            _multiply(shown, 0, weight, alpha, traces, shots * numbers, product, by_total, 0)
-            for q in range(questions):
+            _multiply(shown, 0, layer, traces[shots], product, by_total)
+            for q in range(asked.shape[1]):
                 _add_outer(tested, asked[p, q] * features, given[p, q], by_product)
-                by_tested[p, q] = 0
-                _add_inner(product, given[p, q], ways, by_tested[p, q])
-            _through_product(by_product, traces[shots], alpha, chunk * numbers, by_weight, by_alpha, by_trace)
+                found.tested[p, q] = 0
+                _add_inner(product, given[p, q], ways, found.tested[p, q])
+            _through_product(by_product, traces[shots], layer.alpha, found.weight[chunk], found.alpha[chunk], by_trace)
             for s in range(shots - 1, -1, -1):
                 x = presented[p, s] * features
-                by_eta[chunk] += _update_back(
-                    shown, x, y, s * width, eta, ways, traces, s * numbers, by_trace, by_product, by_total
-                )
-                by_shown[p, s] = 0
-                _add_inner(by_product, rates, ways, by_shown[p, s])
-                _multiply(shown, x, weight, alpha, traces, s * numbers, product, by_product, 0)
-                _add_inner(product, by_total, ways, by_shown[p, s])
+                found.eta[chunk] += _update_back(shown, x, y[s], layer, traces[s], by_trace, by_product, by_total)
+                found.shown[p, s] = 0
+                _add_inner(by_product, rates, ways, found.shown[p, s])
+                _multiply(shown, x, layer, traces[s], product, by_product[0])
+                _add_inner(product, by_total, ways, found.shown[p, s])
                 by_product[:] = 0
                 _add_outer(shown, x, by_total, by_product)
-                _through_product(by_product, traces[s], alpha, chunk * numbers, by_weight, by_alpha, by_trace)
+                _through_product(by_product, traces[s], layer.alpha, found.weight[chunk], found.alpha[chunk], by_trace)
 
 
 @part
@@ -246,33 +270,34 @@ def _add_inner(product, by_total, ways, by_x):
 
 
 @part
-def _through_product(by_product, trace, alpha, chunk, by_weight, by_alpha, by_trace):
-    """Add what comes through m to the gradients of weight and alpha, at `chunk`, and of the trace."""
+def _through_product(by_product, trace, alpha, by_weight, by_alpha, by_trace):
+    """Add what comes through m to the gradients of weight, alpha and the trace, all (F, width)."""
     for at in range(0, trace.size, LANES):
         gradient = load(by_product, at, 0, 1, 1)
-        store(by_weight, chunk + at, 0, load(by_weight, chunk + at, 0, 1, 1) + gradient)
-        sum_alpha = fma(gradient, load(trace, at, 0, 1, 1), load(by_alpha, chunk + at, 0, 1, 1))
-        store(by_alpha, chunk + at, 0, sum_alpha)
+        store(by_weight, at, 0, load(by_weight, at, 0, 1, 1) + gradient)
+        store(by_alpha, at, 0, fma(gradient, load(trace, at, 0, 1, 1), load(by_alpha, at, 0, 1, 1)))
         store(by_trace, at, 0, fma(gradient, load(alpha, at, 0, 1, 1), load(by_trace, at, 0, 1, 1)))
 
 
 @part
-def _update_back(drawings, x, outputs, y, eta, ways, trace, before, by_trace, along, by_total):
-    """Go back through an update and its softmax; returns the gradient of eta.
+def _update_back(drawings, x, y, layer, trace, by_trace, along, by_total):
+    """Go back through an update and its softmax, whose outputs were y (width,); returns the gradient of eta.
 
-    by_trace: of the trace after the update, then of the one before. along (F, width) <- by_trace y, whose sums over
-    classes, times eta, are added to the gradient of the features. by_total <- by the argument of the softmax.
+    trace: before the update. by_trace: of the trace after the update, then of the one before. along (F, width)
+    <- by_trace y, whose sums over classes, times eta, are added to the gradient of the features. by_total <- by the
+    argument of the softmax.
     """
     features, width = by_trace.shape
+    eta, ways = layer.eta, layer.ways
     by_eta = np.float32(0)
     for j in range(0, width, LANES):
-        post = load(outputs, y + j, 0, 1, 1)
+        post = load(y, j, 0, 1, 1)
         slope = 1 - eta * post * post
         sum_eta, sum_post = zeros(by_trace, 1, 1), zeros(by_trace, 1, 1)
         for f in range(features):
             at = f * width + j
             pre, gradient = spread(drawings, x + f, 1), load(by_trace, at, 0, 1, 1)
-            decayed = post * load(trace, before + at, 0, 1, 1)
+            decayed = post * load(trace, at, 0, 1, 1)
             sum_eta = fma(gradient * post, pre - decayed, sum_eta)
             sum_post = fma(gradient, pre - decayed - decayed, sum_post)
             store(along, at, 0, gradient * post)
@@ -283,9 +308,9 @@ def _update_back(drawings, x, outputs, y, eta, ways, trace, before, by_trace, al
         store(by_total, j, 0, eta * sum_post)
     total = np.float32(0)
     for j in range(ways):
-        total = fma(by_total[j], outputs[y + j], total)
+        total = fma(by_total[j], y[j], total)
     for j in range(width):
-        by_total[j] = outputs[y + j] * (by_total[j] - total)
+        by_total[j] = y[j] * (by_total[j] - total)
     return by_eta
 
 
@@ -296,86 +321,6 @@ def collect(numbers, parts, found):
         for i in range(numbers.shape[1]):
             for f in range(found.shape[1]):
                 found[numbers[p, i], f] += parts[p, i, f]
-
-
-def naive_loss(logits: Tensor, answer: Tensor) -> Tensor:
-    """What `loss` computes, in torch."""
-    right = F.one_hot(answer, logits.shape[-1]).bool()
-    self = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
-    others = logits[..., None, :].masked_fill(self, -torch.inf).logsumexp(-1)
-    return (logits.logsumexp(-1, keepdim=True) - torch.where(right, logits, others)).mean()
-
-
-def loss(logits: Tensor, answer: Tensor) -> Tensor:
-    """The binary cross-entropy of softmax(logits), averaged over classes and answers, 0-d.
-
-    logits (P, Q, ways), answer (P, Q). From the logits and not from the probabilities p: 1 - p rounds to 0 where the
-    network is sure of a wrong answer, and the gradient through it is then up to 20,000 times too large.
-    """
-    if logits.device.type != "cpu" or logits.dtype != torch.float32:
-        return naive_loss(logits, answer)
-    return _Loss.apply(logits, answer)
-
-
-class _Loss(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, logits, answer):
-        gradient = np.empty(logits.shape, np.float32)
-        ways = logits.shape[-1]
-        total = cross_entropy(logits.reshape(-1, ways).numpy(), answer.ravel().numpy(), gradient.reshape(-1, ways))
-        ctx.gradient = torch.from_numpy(gradient)
-        return torch.tensor(total / gradient.size, dtype=torch.float32)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, cotangent):
-        return ctx.gradient * (cotangent / ctx.gradient.numel()), None
-
-
-@kernel
-def cross_entropy(logits, answer, gradient):
-    """The sum of the binary cross-entropies of logits (n, ways); gradient <- its gradient.
-
-    log(1 - p_j) is log of the sum of exp over the others, less log of that over all: each sum from its own largest.
-    """
-    ways = logits.shape[1]
-    total = 0.0
-    every, others = np.empty((2, ways), np.float32)
-    for n in range(logits.shape[0]):
-        z, target = logits[n], answer[n]
-        top = 0
-        for j in range(1, ways):
-            top = j if z[j] > z[top] else top
-        second = 1 if top == 0 else 0
-        for j in range(ways):
-            second = j if j != top and z[j] > z[second] else second
-        sum_every, sum_others = np.float32(0), np.float32(0)
-        for j in range(ways):
-            every[j] = exp32(z[j] - z[top])
-            others[j] = np.float32(0) if j == top else exp32(z[j] - z[second])
-            sum_every += every[j]
-            sum_others += others[j]
-        log_every = z[top] + log32(sum_every)
-        for j in range(ways):
-            gradient[n, j] = every[j] / sum_every
-        gradient[n, target] -= np.float32(1)
-        total += log_every - z[target]
-        for j in range(ways):
-            if j == target:
-                continue
-            p = every[j] / sum_every
-            if j == top:
-                rest, log_rest = sum_others, z[second] + log32(sum_others)
-            else:
-                rest = np.float32(0)
-                for i in range(ways):
-                    rest += np.float32(0) if i == j else every[i]
-                log_rest = z[top] + log32(rest)
-            total += log_every - log_rest
-            for i in range(ways):
-                share = others[i] if j == top else every[i]
-                gradient[n, i] += p if i == j else -p * (share / rest)
-    return total
 
 
 @kernel

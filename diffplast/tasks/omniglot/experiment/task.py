@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from diffplast.core.errors import UserError
 from diffplast.core.task import Metric, PerArm, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.core.task import Settings as BaseSettings
-from diffplast.tasks.omniglot.experiment.head import loss, probabilities
+from diffplast.tasks.omniglot.experiment.head import probabilities
+from diffplast.tasks.omniglot.experiment.loss import loss
 from diffplast.tasks.omniglot.experiment.network import Network
 
 # Of the program's evaluation, which shuffles all characters once more: see `Omniglot.episodes`.
