@@ -257,10 +257,12 @@ def test_an_interrupted_stage_goes_on(server, folder, tmp_path, how, code):
     command = [sys.executable, ROOT / "stages" / "prepare.py", "images", "smoke"]
     # A process in the background may have inherited that Ctrl-C is ignored.
     heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # an installed package may be that of another folder
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeding
+    )
     partial = folder / f"{name_of(server.place())}.partial"
-    deadline = time.monotonic() + 60
-    while not (partial.exists() and partial.stat().st_size == HALF) and time.monotonic() < deadline:
+    while not (partial.exists() and partial.stat().st_size == HALF) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(how)
     said = process.communicate()[1]
