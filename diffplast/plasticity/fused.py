@@ -130,7 +130,7 @@ class FusedRecording:
             team = Team(team, teams, size, rank, counters[team])
             forward.forward(episodes, self._steps, start, stop, finish, team)
 
-        run_team(teams * size, member)
+        run_team(teams * size, member, counters)
 
     def gradients(self, grad_outputs, grad_x, grad_trace, trace_wanted):
         """Gradients by inputs (T, B, N), weight, alpha, eta, initial x and trace, from those by the results."""
@@ -155,6 +155,7 @@ class FusedRecording:
         weight, alpha = states.new_empty(2, width, width)
         eta = torch.empty(batch, strips, dtype=torch.float64)
         trace = self.initial_trace.numpy()
+        counters = np.zeros((teams, 1), np.int64)
 
         def team_of(number):
             """What a team of threads works with."""
@@ -174,23 +175,21 @@ class FusedRecording:
             return (
                 backward.Gradients(outputs_, given, final_given, deltas_, eta_),
                 backward.Scratch(*memory, width < UNDO_BELOW, near, max(FAR, near)),
-                np.zeros(1, np.int64),
             )
 
         parts = [team_of(number) for number in range(teams)]
 
         def member(rank):
             number, rank = divmod(rank, size)
-            gradients, scratch, counter = parts[number]
-            team = Team(number, teams, size, rank, counter)
-            backward.backward(self.episodes, self._steps, trace, gradients, scratch, team)
+            team = Team(number, teams, size, rank, counters[number])
+            backward.backward(self.episodes, self._steps, trace, *parts[number], team)
 
         def matrix_member(rank):
-            team = Team(0, 1, teams * size, rank, parts[0][2])
+            team = Team(0, 1, teams * size, rank, counters[0])
             shared = _arrays(deltas, weight, alpha)
             backward.matrix_gradients(self.episodes, self._steps, trace, *shared, team)
 
-        run_team(teams * size, member)
+        run_team(teams * size, member, counters)
         run_team(teams * size, matrix_member)
         outputs = outputs[..., :n]
         return (
