@@ -89,8 +89,8 @@ class FusedRecording:
 
     def _allocate(self, capacity):
         batch = self._states.shape[1]
-        self._has_free = torch.ones(capacity, batch, dtype=torch.uint8)
-        self._repeats = torch.ones(capacity, batch, dtype=torch.int64)
+        self._has_free = self.weight.new_ones(capacity, batch, dtype=torch.uint8)
+        self._repeats = self.weight.new_ones(capacity, batch, dtype=torch.int64)
         self._steps = forward.Steps(*_arrays(self._has_free, self._repeats))
         tensors = self._states, self._clamped, self._trace, self._sums, self.weight, self.alpha
         self.episodes = forward.Episodes(*_arrays(*tensors), self.eta, self.oja, self.n)
@@ -100,10 +100,12 @@ class FusedRecording:
         """(steps + 1, B, N), the first being the initial one."""
         return self._states[..., : self.n]
 
-    @property
-    def trace(self):
-        """(B, N, N)"""
-        return self._trace[:, : self.n, : self.n]
+    def hand_over_trace(self):
+        """The trace after the last step, (B, N, N), as a tensor of its own; no step can follow."""
+        trace, n = self._trace, self.n
+        self._trace = trace.new_empty(0, self.width, self.width)
+        self.episodes = self.episodes._replace(trace=self._trace.numpy())
+        return trace if n == self.width else trace[:, :n, :n].contiguous()
 
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
@@ -153,7 +155,7 @@ class FusedRecording:
             grad_trace = states.new_empty(batch, width, width)
         deltas = outputs[1:] if not self.clamped else _reused("deltas", states, length - 1, batch, width)
         weight, alpha = states.new_empty(2, width, width)
-        eta = torch.empty(batch, strips, dtype=torch.float64)
+        eta = states.new_empty(batch, strips, dtype=torch.float64)
         trace = self.initial_trace.numpy()
         counters = np.zeros((teams, 1), np.int64)
 
@@ -195,10 +197,10 @@ class FusedRecording:
         return (
             outputs[1:],
             weight[:n, :n].contiguous(),
-            torch.tensor(backward.sum_of_rows(alpha.numpy(), self.n), dtype=alpha.dtype)
+            states.new_tensor(backward.sum_of_rows(alpha.numpy(), self.n))
             if self.shared_alpha
             else alpha[:n, :n].contiguous(),
-            torch.tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),
+            states.new_tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),
             outputs[0],
             grad_trace[:, :n, :n] if trace_wanted else None,
         )
