@@ -46,6 +46,24 @@ def loss_of(layer):
 
 @every_kind
 @every_backend
+def test_second_derivative_under_autocast(backend, kind):
+    layer, inputs = make(backend, kind), torch.randn(6, 2, 5, requires_grad=True)
+
+    def penalty():
+        outputs, _ = plastic_rnn(inputs, layer.weight, layer.alpha, layer.eta, backend=backend)
+        (gradient,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+        return gradient.square().sum()
+
+    expected = penalty()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = penalty()
+    if backend == "auto":  # elsewhere torch's own backward pass follows autocast
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
+@every_kind
+@every_backend
 def test_autocast_leaves_the_recurrence_its_precision(backend, kind):
     layer, inputs = make(backend, kind), torch.randn(6, 2, 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -139,7 +157,7 @@ def test_many_gradients_at_once(backend, kind):
 
 def test_no_rollout_where_each_operation_is_looked_at():
     layer = make()
-    with pytest.raises(ValueError, match="PlasticRollout: .* use plastic_rnn"):
+    with pytest.raises(ValueError, match=r"PlasticRollout: .* use plastic_rnn"):
         torch.vmap(lambda inputs: PlasticRollout(layer.weight, layer.alpha, layer.eta, 2).step(inputs))(
             torch.randn(3, 2, 5)
         )
@@ -185,7 +203,7 @@ def test_one_sequence_without_a_batch(kind, batch_first):
 
 def test_padded_sequences():
     layer, inputs = make(), torch.randn(6, 2, 3)
-    with pytest.raises(ValueError, match="a PackedSequence is not taken: .*pad_packed_sequence"):
+    with pytest.raises(ValueError, match=r"a PackedSequence is not taken: .*pad_packed_sequence"):
         layer(pack_padded_sequence(inputs, [6, 4]))
     padded = inputs.clone()
     padded[4:, 1] = 0
@@ -199,11 +217,15 @@ def test_another_default_device(backend, kind):
     clamped = torch.rand(6, 2, 5) < 0.5
     clamped[2] = True
     with torch.device("meta"):  # as torch.set_default_device("cuda") in a program that keeps this layer on the CPU
-        outputs, _ = plastic_rnn(
-            layer.input(inputs), layer.weight, layer.alpha, layer.eta, clamped, backend=backend
-        )
+        outputs, _ = plastic_rnn(layer.input(inputs), layer.weight, layer.alpha, layer.eta, clamped, backend=backend)
         found = gradients(layer, outputs)
     assert all(gradient.device.type == "cpu" for gradient in found)
+
+
+@every_kind
+def test_shapes_without_numbers(kind):
+    outputs, _ = make(kind=kind).to("meta")(torch.empty(6, 2, 3, device="meta"))
+    assert outputs.shape == (6, 2, 5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ That pass is differentiable once. Where autograd wants the graph of the backward
 gradients at once (`is_grads_batched=True`), the episode runs again in the naive form, and they are found from there.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.autograd import forward_ad
 from .naive import naive
 
 
-def looked_into():
+def looked_into() -> bool:
     """Whether each operation is looked at: by torch.func, forward-mode derivatives, torch.jit.trace or torch.export."""
     return (
         torch._C._are_functorch_transforms_active()
@@ -21,6 +22,12 @@ def looked_into():
         or torch.jit.is_tracing()
         or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling())
     )
+
+
+def autocast_is_on(tensor: Tensor) -> bool:
+    """Whether products on the tensor's device are computed in half precision."""
+    kind = tensor.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _naive_gradients(tensors, wanted, clamped, rule, grads):
@@ -34,11 +41,12 @@ def _naive_gradients(tensors, wanted, clamped, rule, grads):
     ]
     if trace is None and alpha is not None:
         trace = weight.new_zeros(len(x), *weight.shape)
-    outputs, state = naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
-    used = [(result, grad) for result, grad in zip((outputs, *state), grads, strict=True) if grad is not None]
-    by = [alias for alias, want in zip(aliases, wanted, strict=True) if want]
-    results, cotangents = zip(*used, strict=True)
-    found = iter(torch.autograd.grad(results, by, cotangents, create_graph=True, materialize_grads=True))
+    with torch.autocast(weight.device.type, enabled=False) if autocast_is_on(weight) else nullcontext():
+        outputs, state = naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
+        used = [(result, grad) for result, grad in zip((outputs, *state), grads, strict=True) if grad is not None]
+        by = [alias for alias, want in zip(aliases, wanted, strict=True) if want]
+        results, cotangents = zip(*used, strict=True)
+        found = iter(torch.autograd.grad(results, by, cotangents, create_graph=True, materialize_grads=True))
     return tuple(next(found) if want else None for want in wanted)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .autograd import attach, looked_into, replay
+from .autograd import attach, autocast_is_on, looked_into, replay
 from .dense import DenseRecording
 from .forward import Episodes
 from .fused import FusedRecording
@@ -266,7 +266,7 @@ def _in_one_precision(*tensors):
     Autocast gives the results of products half the digits, and a recurrence multiplies its errors.
     """
     found = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
-    if not found or not torch.is_autocast_enabled(found[0].device.type):
+    if not found or not autocast_is_on(found[0]):
         return nullcontext(), tensors
     widest = reduce(torch.promote_types, [tensor.dtype for tensor in found])
     widened = [tensor.to(widest) if any(tensor is one for one in found) else tensor for tensor in tensors]

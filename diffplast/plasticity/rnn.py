@@ -105,8 +105,8 @@ class PlasticRNN(nn.Module):
         """
         if isinstance(inputs, PackedSequence):
             raise ValueError(
-                "inputs: a PackedSequence is not taken: give sequences padded at their ends (pad_packed_sequence), whose "
-                "outputs before the padding are those of each alone; for their last states run equal lengths together"
+                "inputs: a PackedSequence is not taken: give sequences padded at their ends (pad_packed_sequence), "
+                "whose outputs before the padding are those of each alone; for last states run equal lengths together"
             )
         if inputs.ndim not in (2, 3) or inputs.shape[-1] != self.input_size:
             raise ValueError(
