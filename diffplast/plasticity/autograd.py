@@ -50,6 +50,11 @@ def _naive_gradients(tensors, wanted, clamped, rule, grads):
     return tuple(next(found) if want else None for want in wanted)
 
 
+def _is_batch(grad):
+    """Whether vmap has autograd find the gradients of many cotangents at once."""
+    return grad is not None and torch._C._functorch.is_batchedtensor(grad)
+
+
 class Recurrence(torch.autograd.Function):
     """Attaches a finished recording to the tensors that it was computed from."""
 
@@ -65,7 +70,7 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx, *grads):
         _, *tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled() or looked_into():
+        if torch.is_grad_enabled() or any(map(_is_batch, grads)):
             found = _naive_gradients(tensors, wanted, ctx.clamped, ctx.rule, grads)
         else:
             found = ctx.recording.gradients(*grads, trace_wanted=wanted[5])
