@@ -1,15 +1,33 @@
 """The autograd functions of recorded episodes: recordings run forward once and know their backward pass.
 
-That pass is differentiable once. Where autograd wants the graph of the backward pass (`create_graph=True`), the episode
-runs again in the naive form, and its gradients are found from there.
+That pass is differentiable once. Where autograd wants the graph of the backward pass (`create_graph=True`) or many
+gradients at once (`is_grads_batched=True`), the episode runs again in the naive form, and they are found from there.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .naive import naive
+
+
+def looked_into() -> bool:
+    """Whether each operation is looked at: by torch.func, forward-mode derivatives, torch.jit.trace or torch.export."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch.jit.is_tracing()
+        or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling())
+    )
+
+
+def autocast_is_on(tensor: Tensor) -> bool:
+    """Whether products on the tensor's device are computed in half precision."""
+    kind = tensor.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _naive_gradients(tensors, wanted, clamped, rule, grads):
@@ -23,12 +41,18 @@ def _naive_gradients(tensors, wanted, clamped, rule, grads):
     ]
     if trace is None and alpha is not None:
         trace = weight.new_zeros(len(x), *weight.shape)
-    outputs, state = naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
-    used = [(result, grad) for result, grad in zip((outputs, *state), grads, strict=True) if grad is not None]
-    by = [alias for alias, want in zip(aliases, wanted, strict=True) if want]
-    results, cotangents = zip(*used, strict=True)
-    found = iter(torch.autograd.grad(results, by, cotangents, create_graph=True, materialize_grads=True))
+    with torch.autocast(weight.device.type, enabled=False) if autocast_is_on(weight) else nullcontext():
+        outputs, state = naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
+        used = [(result, grad) for result, grad in zip((outputs, *state), grads, strict=True) if grad is not None]
+        by = [alias for alias, want in zip(aliases, wanted, strict=True) if want]
+        results, cotangents = zip(*used, strict=True)
+        found = iter(torch.autograd.grad(results, by, cotangents, create_graph=True, materialize_grads=True))
     return tuple(next(found) if want else None for want in wanted)
+
+
+def _is_batch(grad):
+    """Whether vmap has autograd find the gradients of many cotangents at once."""
+    return grad is not None and torch._C._functorch.is_batchedtensor(grad)
 
 
 class Recurrence(torch.autograd.Function):
@@ -39,13 +63,14 @@ class Recurrence(torch.autograd.Function):
         ctx.recording, ctx.clamped, ctx.rule = recording, clamped, rule
         ctx.save_for_backward(recording.states, *tensors)  # so that autograd notices changes in place
         ctx.set_materialize_grads(False)
-        return recording.states[1:].contiguous(), recording.states[-1].clone(), recording.trace
+        outputs = recording.states[1:].clone(memory_format=torch.contiguous_format)
+        return outputs, outputs[-1].clone(), recording.hand_over_trace()
 
     @staticmethod
     def backward(ctx, *grads):
         _, *tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or any(map(_is_batch, grads)):
             found = _naive_gradients(tensors, wanted, ctx.clamped, ctx.rule, grads)
         else:
             found = ctx.recording.gradients(*grads, trace_wanted=wanted[5])

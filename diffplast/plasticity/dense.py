@@ -66,8 +66,6 @@ def backward(team, form, states, clamped, has_free, weight, grad, deltas):
 class DenseRecording:
     """The states of an episode; the interface is that of `fused.FusedRecording`."""
 
-    trace = None
-
     def __init__(self, capacity, weight, x, clamped=None):
         self.weight = weight.detach().contiguous()
         self.states = self.weight.new_empty(capacity + 1, *x.shape)
@@ -98,6 +96,9 @@ class DenseRecording:
         else:
             self._run_by_torch(start, stop)
 
+    def hand_over_trace(self):
+        """There is none."""
+
     def gradients(self, grad_outputs, grad_x, grad_trace, trace_wanted):
         """Gradients by inputs, weight, alpha, eta, initial x and trace (none for those that there are not)."""
         grad, deltas = torch.zeros_like(self.states), torch.empty_like(self.states[1:])
@@ -112,7 +113,7 @@ class DenseRecording:
             self._back_by_torch(grad, deltas)
         pre, delta = self.states[:-1], deltas
         if not all(self.has_free):
-            chosen = torch.tensor(self.has_free).nonzero()[:, 0]
+            chosen = torch.tensor(self.has_free, device="cpu").nonzero()[:, 0]
             pre, delta = pre[chosen], delta[chosen]
         pre, delta = pre.flatten(0, 1), delta.flatten(0, 1)
         grad_weight = torch.from_numpy(product(pre.numpy().T, delta.numpy())) if self._compiled else pre.T @ delta

@@ -89,8 +89,8 @@ class FusedRecording:
 
     def _allocate(self, capacity):
         batch = self._states.shape[1]
-        self._has_free = torch.ones(capacity, batch, dtype=torch.uint8)
-        self._repeats = torch.ones(capacity, batch, dtype=torch.int64)
+        self._has_free = self.weight.new_ones(capacity, batch, dtype=torch.uint8)
+        self._repeats = self.weight.new_ones(capacity, batch, dtype=torch.int64)
         self._steps = forward.Steps(*_arrays(self._has_free, self._repeats))
         tensors = self._states, self._clamped, self._trace, self._sums, self.weight, self.alpha
         self.episodes = forward.Episodes(*_arrays(*tensors), self.eta, self.oja, self.n)
@@ -100,10 +100,12 @@ class FusedRecording:
         """(steps + 1, B, N), the first being the initial one."""
         return self._states[..., : self.n]
 
-    @property
-    def trace(self):
-        """(B, N, N)"""
-        return self._trace[:, : self.n, : self.n]
+    def hand_over_trace(self):
+        """The trace after the last step, (B, N, N), as a tensor of its own; no step can follow."""
+        trace, n = self._trace, self.n
+        self._trace = trace.new_empty(0, self.width, self.width)
+        self.episodes = self.episodes._replace(trace=self._trace.numpy())
+        return trace if n == self.width else trace[:, :n, :n].contiguous()
 
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
@@ -130,7 +132,7 @@ class FusedRecording:
             team = Team(team, teams, size, rank, counters[team])
             forward.forward(episodes, self._steps, start, stop, finish, team)
 
-        run_team(teams * size, member)
+        run_team(teams * size, member, counters)
 
     def gradients(self, grad_outputs, grad_x, grad_trace, trace_wanted):
         """Gradients by inputs (T, B, N), weight, alpha, eta, initial x and trace, from those by the results."""
@@ -153,8 +155,9 @@ class FusedRecording:
             grad_trace = states.new_empty(batch, width, width)
         deltas = outputs[1:] if not self.clamped else _reused("deltas", states, length - 1, batch, width)
         weight, alpha = states.new_empty(2, width, width)
-        eta = torch.empty(batch, strips, dtype=torch.float64)
+        eta = states.new_empty(batch, strips, dtype=torch.float64)
         trace = self.initial_trace.numpy()
+        counters = np.zeros((teams, 1), np.int64)
 
         def team_of(number):
             """What a team of threads works with."""
@@ -174,32 +177,30 @@ class FusedRecording:
             return (
                 backward.Gradients(outputs_, given, final_given, deltas_, eta_),
                 backward.Scratch(*memory, width < UNDO_BELOW, near, max(FAR, near)),
-                np.zeros(1, np.int64),
             )
 
         parts = [team_of(number) for number in range(teams)]
 
         def member(rank):
             number, rank = divmod(rank, size)
-            gradients, scratch, counter = parts[number]
-            team = Team(number, teams, size, rank, counter)
-            backward.backward(self.episodes, self._steps, trace, gradients, scratch, team)
+            team = Team(number, teams, size, rank, counters[number])
+            backward.backward(self.episodes, self._steps, trace, *parts[number], team)
 
         def matrix_member(rank):
-            team = Team(0, 1, teams * size, rank, parts[0][2])
+            team = Team(0, 1, teams * size, rank, counters[0])
             shared = _arrays(deltas, weight, alpha)
             backward.matrix_gradients(self.episodes, self._steps, trace, *shared, team)
 
-        run_team(teams * size, member)
+        run_team(teams * size, member, counters)
         run_team(teams * size, matrix_member)
         outputs = outputs[..., :n]
         return (
             outputs[1:],
             weight[:n, :n].contiguous(),
-            torch.tensor(backward.sum_of_rows(alpha.numpy(), self.n), dtype=alpha.dtype)
+            states.new_tensor(backward.sum_of_rows(alpha.numpy(), self.n))
             if self.shared_alpha
             else alpha[:n, :n].contiguous(),
-            torch.tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),
+            states.new_tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),
             outputs[0],
             grad_trace[:, :n, :n] if trace_wanted else None,
         )

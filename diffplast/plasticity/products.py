@@ -194,7 +194,7 @@ def share_out(rows, depth, columns, b_turned, loop):
     """Call loop(team, form) in a thread for each member of a team, for a loop over products of such a shape."""
     form, size = form_of(rows, depth, columns, b_turned), team_size(rows, depth, columns)
     counter = np.zeros(1, np.int64)
-    run_team(size, lambda rank: loop(Team(0, 1, size, rank, counter), form))
+    run_team(size, lambda rank: loop(Team(0, 1, size, rank, counter), form), counter)
 
 
 def _contiguous(matrix):

@@ -1,11 +1,13 @@
 """The public functions: they check what they are given and choose an implementation."""
 
+from contextlib import nullcontext
+from functools import reduce
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from .autograd import attach, replay
+from .autograd import attach, autocast_is_on, looked_into, replay
 from .dense import DenseRecording
 from .forward import Episodes
 from .fused import FusedRecording
@@ -48,24 +50,41 @@ def plastic_rnn(
 
     Returns:
         outputs (T, B, N) and the state (x, trace) after the last step, differentiable by every tensor given. A second
-        derivative (`create_graph=True`) runs the episode again in the naive form.
+        derivative (`create_graph=True`) runs the episode again in the naive form, and what looks at each operation runs
+        it in no other: `torch.func`, `vmap`, forward-mode derivatives, `torch.jit.trace` and `torch.export`. Under
+        autocast all is done in the widest dtype given.
 
     Raises:
         ValueError: an argument has a wrong shape, dtype, device or value, or the backend cannot serve it.
     """
-    _check_parameters(weight, alpha, eta, rule, backend)
-    n = weight.shape[0]
-    if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != n:
-        raise ValueError(f"inputs: expected shape (T, B, {n}), T and B at least 1, got {tuple(inputs.shape)}")
-    _expect("inputs", inputs, inputs.shape, weight)
-    if clamped is not None:
-        _expect("clamped", clamped, inputs.shape, weight, torch.bool)
-    x, trace = _checked_state(state, weight, alpha, inputs.shape[1])
-    backend = _choose(backend, weight, alpha, len(inputs))
-    if backend == "naive":
-        return naive(inputs, weight, alpha, eta, clamped, rule, (x, _given(trace, weight, alpha, len(x))))
-    if backend == "lowrank":
-        return lowrank(inputs, weight, _full(alpha, weight), eta, clamped, rule, (x, trace))
+    x, trace = _parts(state)
+    whole, (inputs, weight, alpha, eta, x, trace) = _in_one_precision(inputs, weight, alpha, eta, x, trace)
+    with whole:
+        _check_parameters(weight, alpha, eta, rule, backend)
+        n = weight.shape[0]
+        _expect_tensor("inputs", inputs)
+        if inputs.ndim != 3 or 0 in inputs.shape or inputs.shape[2] != n:
+            raise ValueError(f"inputs: expected shape (T, B, {n}), T and B at least 1, got {tuple(inputs.shape)}")
+        _expect("inputs", inputs, inputs.shape, weight)
+        if clamped is not None:
+            _expect("clamped", clamped, inputs.shape, weight, torch.bool)
+        x, trace = _checked_state(x, trace, weight, alpha, inputs.shape[1])
+        backend = _choose(backend, weight, alpha, len(inputs))
+        if backend in ("naive", "lowrank"):
+            if backend == "naive":
+                state = x, _given(trace, weight, alpha, len(x))
+                outputs, (x, trace) = naive(inputs, weight, alpha, eta, clamped, rule, state)
+            else:
+                outputs, (x, trace) = lowrank(inputs, weight, _full(alpha, weight), eta, clamped, rule, (x, trace))
+            return outputs, (x.clone(), trace)  # so that the state may be changed in place
+        recorded = _recorded
+        if torch.compiler.is_compiling():  # torch.compile shows this line where it is told to compile all:
+            recorded = torch.compiler.disable(_recorded)  # leave fullgraph=True out, or choose backend="naive"
+        return recorded(inputs, weight, alpha, eta, clamped, rule, x, trace)
+
+
+def _recorded(inputs, weight, alpha, eta, clamped, rule, x, trace):
+    """`plastic_rnn` by an implementation that records its states."""
     recording = _recording(len(inputs), weight, alpha, eta, rule, x, trace, clamped)
     recording.states[1:] = inputs.detach()
     recording.run(0, len(inputs), finish=True)
@@ -96,8 +115,11 @@ class PlasticRollout:
         state: State | None = None,
         backend: Backend = "auto",
     ):
+        _, (weight, alpha, eta, x, trace) = _in_one_precision(weight, alpha, eta, *_parts(state))
         _check_parameters(weight, alpha, eta, rule, backend)
-        x, trace = _checked_state(state, weight, alpha, batch)
+        x, trace = _checked_state(x, trace, weight, alpha, batch)
+        if looked_into():
+            raise ValueError("PlasticRollout: torch.func, torch.jit and torch.export cannot follow it: use plastic_rnn")
         backend = _choose(backend, weight, alpha)
         self._weight, self._shape, self._steps, self._done = weight, tuple(x.shape), 0, False
         if backend in ("naive", "lowrank"):
@@ -113,10 +135,14 @@ class PlasticRollout:
             ValueError: inputs has a wrong shape, dtype or device.
             RuntimeError: `outputs` was called before.
         """
+        whole, (inputs, _) = _in_one_precision(inputs, self._weight)
         _expect("inputs", inputs, self._shape, self._weight)
         self._open()
-        self._steps += 1
-        return self._episode.step(inputs.detach())
+        self._done = True  # if it is interrupted
+        with whole:
+            x = self._episode.step(inputs.detach())
+        self._steps, self._done = self._steps + 1, False
+        return x
 
     def compiled(self, steps: int) -> Episodes | None:
         """Have a compiled loop make `steps` steps in place of calls of `step`, and then call `outputs`.
@@ -147,13 +173,14 @@ class PlasticRollout:
         self._open()
         if self._steps == 0:
             raise RuntimeError("PlasticRollout.outputs: call step first")
+        _, (inputs, _) = _in_one_precision(inputs, self._weight)
         _expect("inputs", inputs, (self._steps, *self._shape), self._weight)
         self._done = True
         return self._episode.outputs(inputs)
 
     def _open(self):
         if self._done:
-            raise RuntimeError("PlasticRollout: outputs was called, so start a new roll-out from its state")
+            raise RuntimeError("PlasticRollout: outputs was called, or a step was cut off: start a new roll-out")
 
 
 class _Recorded:
@@ -208,7 +235,7 @@ class _Graph:
         else:
             self._state = self._lowrank.step(self._inputs[-1]), None
         self._outputs.append(self._state[0])
-        return self._state[0].detach()
+        return self._state[0].detach().clone()
 
     def compiled(self, steps):
         return None
@@ -220,8 +247,40 @@ class _Graph:
         return replay(record, self._rule, (inputs, *self._tensors))
 
 
+def _parts(state):
+    """The tensors of a state, None for those that there are not."""
+    if state is None:
+        return None, None
+    if not isinstance(state, tuple | list) or len(state) != 2 or state[0] is None:
+        raise ValueError(f"state: expected (x, trace), as a call returns it, or None, got {_described(state)}")
+    return state
+
+
+def _described(value):
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+
+
+def _in_one_precision(*tensors):
+    """A context without autocast and, where that was on, the tensors in the widest of their dtypes.
+
+    Autocast gives the results of products half the digits, and a recurrence multiplies its errors.
+    """
+    found = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
+    if not found or not autocast_is_on(found[0]):
+        return nullcontext(), tensors
+    widest = reduce(torch.promote_types, [tensor.dtype for tensor in found])
+    widened = [tensor.to(widest) if any(tensor is one for one in found) else tensor for tensor in tensors]
+    return torch.autocast(found[0].device.type, enabled=False), widened
+
+
+def _expect_tensor(name, value):
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: expected a tensor, got {_described(value)}")
+
+
 def _expect(name, tensor, shape, like, dtype=None):
     """Raise ValueError unless the tensor has that shape, that dtype (None: of `like`) and the device of `like`."""
+    _expect_tensor(name, tensor)
     dtype = dtype or like.dtype
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(tensor.shape)}")
@@ -234,19 +293,20 @@ def _check_parameters(weight, alpha, eta, rule, backend):
         raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    _expect_tensor("weight", weight)
     if weight.ndim != 2 or weight.shape[0] != weight.shape[1] or not weight.is_floating_point():
         raise ValueError(f"weight: expected a floating-point matrix (N, N), got {weight.dtype} {tuple(weight.shape)}")
     if alpha is not None:
+        _expect_tensor("alpha", alpha)
         _expect("alpha", alpha, weight.shape if alpha.ndim else (), weight)
         _expect("eta", eta, (), weight)
 
 
-def _checked_state(state, weight, alpha, batch):
+def _checked_state(x, trace, weight, alpha, batch):
     """The initial state as (x, trace); a trace of None stands for zeros, or for no plasticity."""
     n = weight.shape[0]
-    if state is None:
+    if x is None:
         return weight.new_zeros(batch, n), None
-    x, trace = state
     _expect("state[0]", x, (batch, n), weight)
     if (trace is None) != (alpha is None):
         raise ValueError("state[1]: expected a trace (B, N, N) exactly where alpha is not None")
@@ -279,7 +339,7 @@ def _choose(backend, weight, alpha, steps=None):
             f'backend "fused" runs on the CPU in float32 or float64, got {weight.dtype} on {weight.device}: '
             'use "lowrank", "naive" or "auto"'
         )
-    if backend == "naive":
+    if backend == "naive" or looked_into():
         return "naive"
     if alpha is None:
         return "dense"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from .recurrence import Backend, Rule, State, plastic_rnn
 
@@ -95,23 +96,41 @@ class PlasticRNN(nn.Module):
         """Run over a sequence.
 
         Args:
-            inputs: (T, B, input_size), or (B, T, input_size) if batch_first.
+            inputs: (T, B, input_size), or (B, T, input_size) if batch_first; or (T, input_size), one sequence.
             state: (x (B, N), trace (B, N, N)) as an earlier call returned it, the trace None if "nonplastic"; None:
-                zeros.
+                zeros. For one sequence without B.
 
         Returns:
             outputs, of N instead of input_size numbers, and the state after the last step.
         """
-        if inputs.ndim != 3 or inputs.shape[2] != self.input_size:
-            raise ValueError(f"inputs: expected 3 dimensions, the last {self.input_size}, got {tuple(inputs.shape)}")
+        if isinstance(inputs, PackedSequence):
+            raise ValueError(
+                "inputs: a PackedSequence is not taken: give sequences padded at their ends (pad_packed_sequence), "
+                "whose outputs before the padding are those of each alone; for last states run equal lengths together"
+            )
+        if inputs.ndim not in (2, 3) or inputs.shape[-1] != self.input_size:
+            raise ValueError(
+                f"inputs: expected 3 dimensions, or 2 for one sequence, the last {self.input_size}, "
+                f"got {tuple(inputs.shape)}"
+            )
+        alone = inputs.ndim == 2
         projected = self.input(inputs)
-        if self.batch_first:
+        if alone:
+            projected, state = projected[:, None], _each(state, lambda tensor: tensor[None])
+        elif self.batch_first:
             projected = projected.transpose(0, 1)
         outputs, state = plastic_rnn(
             projected, self.weight, self.alpha, self.eta, rule=self.rule, state=state, backend=self.backend
         )
+        if alone:
+            return outputs[:, 0], _each(state, lambda tensor: tensor[0])
         return outputs.transpose(0, 1) if self.batch_first else outputs, state
 
     def extra_repr(self) -> str:
         """Name what `print` shows besides the input layer."""
         return f"{self.input_size}, {self.hidden_size}, plasticity={self.plasticity}, rule={self.rule}"
+
+
+def _each(state, function):
+    """Apply a function to the tensors of a state."""
+    return state and tuple(None if tensor is None else function(tensor) for tensor in state)

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +12,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from .jit import part
-
-_lock = threading.Lock()
-_pool = None
-_pool_key = None
 
 _yield_processor = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
 
@@ -33,23 +29,103 @@ class Team(NamedTuple):
     counter: np.ndarray
 
 
-def run_team(size: int, function: Callable[[int], None]) -> None:
+class _Call:
+    """A call of `run_team`. A member's part is done by a worker or, where the caller gave up before, by nobody.
+
+    The handler of a signal may raise an exception in the caller at any point, while it gives up too. So locks are held
+    by `with` alone, and what the caller does can be cut off and done again.
+    """
+
+    def __init__(self, size, function, counters):
+        self.function, self.counters, self.error = function, counters, None
+        self.going_on = threading.Lock()  # held by the caller until it returns, or an exception takes it away
+        self.takers = {}
+        self.unfinished = {rank: threading.Lock() for rank in range(1, size)}
+        for lock in self.unfinished.values():
+            lock.acquire()
+
+    def member(self, rank):
+        """A worker's part."""
+        if self.takers.setdefault(rank, "worker") == "worker":
+            try:
+                self.function(rank)
+            except BaseException as error:
+                self.error = error
+                self.release()
+            finally:
+                self.unfinished[rank].release()
+
+    def wait(self):
+        for lock in self.unfinished.values():
+            with lock:
+                pass
+
+    def release(self):
+        """Let nobody wait at a barrier any more."""
+        if self.counters is not None:
+            self.counters.fill(2**62)
+
+    def give_up(self):
+        """Have no part begun any more, and wait for those that were."""
+        self.release()
+        for rank, lock in self.unfinished.items():
+            if self.takers.setdefault(rank, "nobody") == "worker":
+                with lock:
+                    pass
+
+
+def _forget():
+    """Begin without workers, as a forked process does: none of its parent's threads is there."""
+    global _lock, _tasks, _workers, _calls
+    _lock, _tasks, _workers, _calls = threading.RLock(), SimpleQueue(), [], set()
+
+
+_forget()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _work(tasks):
+    while True:
+        _Call.member(*tasks.get())
+
+
+def run_team(size: int, function: Callable[[int], None], counters: np.ndarray | None = None) -> None:
     """Call function(rank) for rank 0..size-1 at the same time, rank 0 in this thread; wait for all.
 
-    The members may wait for each other, so they must really run together: one team at a time in a process.
+    One team works at a time in a process. Where a member or the handler of a signal raises an exception, the others
+    wait at no barrier any more, and it is raised when they have returned.
+
+    Args:
+        size: members.
+        function: compiled code, mostly. Its members may wait for each other.
+        counters: those of all `Team`s among the members, (teams, 1), for members that meet at a `barrier`.
     """
-    global _pool, _pool_key
+    for call in tuple(_calls):
+        if not call.going_on.locked():  # a second exception came while the caller gave up
+            call.give_up()
+            _calls.discard(call)
     if size == 1:
         function(0)
         return
-    with _lock:
-        if _pool_key != (os.getpid(), size):  # a forked process has no threads of its parent's pool
-            _pool = ThreadPoolExecutor(size - 1, thread_name_prefix="diffplast")
-            _pool_key = os.getpid(), size
-        others = [_pool.submit(function, rank) for rank in range(1, size)]
-        function(0)
-        for other in others:
-            other.result()
+    call = _Call(size, function, counters)
+    with _lock, call.going_on:  # once more in the same thread, where a handler comes here
+        _calls.add(call)
+        try:
+            while len(_workers) < sum(len(call.unfinished) for call in tuple(_calls)):
+                worker = threading.Thread(target=_work, args=(_tasks,), name="diffplast", daemon=True)
+                worker.start()
+                _workers.append(worker)
+            for rank in range(1, size):
+                _tasks.put((call, rank))
+            function(0)
+            call.wait()
+        except BaseException:
+            call.give_up()
+            raise
+    _calls.discard(call)
+    if call.error is not None:
+        raise call.error
 
 
 @intrinsic
