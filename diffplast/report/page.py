@@ -39,7 +39,8 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
 def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict]) -> str:
     """Return the report as one page of HTML."""
     shown = {name: findings.load(name) for name in results}
-    players = {name: each.player.data(results[name]) for name, each in shown.items() if each.player}
+    players = {name: each.player(results[name]) for name, each in shown.items() if each.player}
+    laboratories = {name: each.laboratory(results[name]) for name, each in shown.items() if each.laboratory}
     folder = Path("reports", scale)
     return _environment().get_template("report.html").render(
         scale=scale,
@@ -53,6 +54,7 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
             name: [picture(folder / "figures" / name / f"{figure}.svg") for figure in figures.names(name)]
             for name in results
         },
+        laboratories={name: lab for name, lab in laboratories.items() if lab},
         players={name: data for name, data in players.items() if data},
         tables={name: tables.arm_table(result) for name, result in results.items()},
         machines=machines(results),

@@ -1,0 +1,106 @@
+"""The page's networks against torch, step by step, and what a reader does with them: of the committed networks."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+
+from diffplast.core import params, seeds
+from diffplast.report import page as report
+from diffplast.report import results
+from diffplast.tasks.maze.experiment.env import MazeEnv
+
+from .browser import WIDTHS, opened
+from .made_up import ROOT
+
+SCALE = "laptop"
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The committed results."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return results.read_all(SCALE, params.read())
+
+
+@pytest.fixture(scope="module")
+def file(found, tmp_path_factory):
+    """The page of the committed results."""
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        path.write_text(report.page(SCALE, found, []), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def page(browser, file):
+    """The page on a desk."""
+    with opened(browser, file, WIDTHS["desktop"]) as page:
+        yield page
+
+
+def trained(found, task, arm):
+    """The task of the committed run of an arm, and its network in torch."""
+    results = found[task]
+    (run,) = [run for run in results.finished(arm) if run.run.seed == 0]
+    settings = getattr(results.block, SCALE)
+    task = results.kind(results.block.experiment, settings, arm, torch.device("cpu"))
+    network = task.network(seeds.generator(0, "init"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in run.network().items()})
+    return task, network
+
+
+def numbers(text, *shape):
+    """The float32 numbers that the page returned, as base64."""
+    return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)
+
+
+RETURN = """
+  const sent = (all) => {
+    const bytes = new Uint8Array(Float32Array.from(all).buffer), parts = [];
+    for (let i = 0; i < bytes.length; i += 8192) parts.push(String.fromCharCode(...bytes.subarray(i, i + 8192)));
+    return btoa(parts.join(""));
+  };"""
+
+WALK = """({ arm, goal, moved, chance }) => {""" + RETURN + """
+  const [networks, data] = laboratory.contents(document.querySelector(".lab.maze"));
+  const walk = new laboratory.Walk(networks[arm], data.agents[arm].inputs, data), size = data.walls.length;
+  const cell = (index) => [Math.floor(index / size), index % size], x = [], actions = [], rewards = [];
+  goal.forEach((each, b) => {
+    walk.start();
+    chance.forEach((row, t) => {
+      walk.step(cell(each), true, row[b], cell(moved[t][b]));
+      x.push(...walk.neurons.x);
+      actions.push(walk.action);
+      rewards.push(walk.reward);
+    });
+  });
+  return [sent(x), actions, rewards];
+}"""
+
+
+@pytest.mark.parametrize(("place", "arm", "count"), [(0, "plastic", 20), (1, "nonplastic", 20), (2, "homogeneous", 4)])
+def test_the_agents_act_as_in_torch(page, found, place, arm, count):
+    task, network = trained(found, "maze", arm)
+    e, episodes = task.experiment, task.episodes("test", seeds.generator(1, "evaluation"), count)
+    mazes = MazeEnv(count, e.size, e.steps, e.goal_reward, e.bump_reward, task.settings.inputs)
+    observation, _ = mazes.reset(options={"goal": episodes.goal, "moved_to": episodes.moved_to})
+    neurons, states, actions, rewards = network.start(count), [], [], []
+    with torch.no_grad():
+        for chance in episodes.chance:
+            states.append(neurons.step(network.sense(torch.from_numpy(observation))).numpy().copy())
+            shares = torch.softmax(network.act(torch.from_numpy(states[-1]))[:, :-1], -1).cumsum(-1)[:, :-1]
+            actions.append((shares.numpy() <= chance[:, None]).sum(axis=1))
+            observation, reward, *_ = mazes.step(actions[-1])
+            rewards.append(reward)
+    given = {"goal": episodes.goal, "moved": episodes.moved_to, "chance": episodes.chance.astype(float)}
+    x, acted, got = page.evaluate(WALK, {key: value.tolist() for key, value in given.items()} | {"arm": place})
+    assert np.array_equal(np.reshape(acted, (count, -1)).T, actions)
+    np.testing.assert_allclose(np.reshape(got, (count, -1)).T, rewards, atol=1e-5)
+    difference = numbers(x, count, e.steps, e.neurons).swapaxes(0, 1) - states
+    assert np.abs(difference).max() < 1e-3, np.abs(difference).max()
