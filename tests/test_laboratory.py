@@ -104,3 +104,29 @@ def test_the_agents_act_as_in_torch(page, found, place, arm, count):
     np.testing.assert_allclose(np.reshape(got, (count, -1)).T, rewards, atol=1e-5)
     difference = numbers(x, count, e.steps, e.neurons).swapaxes(0, 1) - states
     assert np.abs(difference).max() < 1e-3, np.abs(difference).max()
+
+
+RESTORE = """({ place, patterns, order, cues, learns }) => {""" + RETURN + """
+  const [networks, data] = laboratory.contents(document.querySelector(".lab.binary_small"));
+  const completion = new laboratory.Completion(networks[place], data.networks[place].times, data.bits);
+  return sent(patterns.flatMap((pair, b) => completion.run(pair, order[b], cues[b]).flatMap((x) => [...x])));
+}"""
+
+
+@pytest.mark.parametrize(("place", "arm"), [(0, "plastic_long"), (1, "plastic")])
+def test_patterns_are_restored_as_in_torch(page, found, place, arm):
+    task, network = trained(found, "binary_small", arm)
+    e, count = task.experiment, 20
+    times = e.long_times if arm == "plastic_long" else e.times
+    episodes = task.episodes("test", seeds.generator(1, "evaluation"), count)
+    with torch.no_grad():
+        states = network(episodes.inputs, episodes.clamped).numpy()
+    # The patterns, and the order they are shown in: from the inputs, which begin with the first one.
+    slots = episodes.inputs[:, :, :-1].numpy()[: -times.test : times.shown + times.gap].swapaxes(0, 1)
+    order = (slots != slots[:, :1]).any(axis=-1).astype(int)
+    patterns = [[slots[b, 0], slots[b, order[b].argmax()]] for b in range(count)]
+    given = {"patterns": patterns, "order": order, "cues": episodes.inputs[-1, :, :-1]}
+    x = page.evaluate(RESTORE, {key: np.asarray(value).tolist() for key, value in given.items()} | {"place": place})
+    x = numbers(x, count, times.steps, e.bits + 1).swapaxes(0, 1)
+    assert np.abs(x - states).max() < 1e-3, np.abs(x - states).max()
+    assert np.array_equal(np.sign(x[-1, :, :-1]), np.sign(states[-1, :, :-1]))
