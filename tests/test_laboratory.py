@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from diffplast.core import params, seeds
+from diffplast.core.exact.convolution import naive
 from diffplast.report import page as report
 from diffplast.report import results
 from diffplast.tasks.maze.experiment.env import MazeEnv
+from diffplast.tasks.omniglot.experiment.head import naive_logits
 
 from .browser import WIDTHS, opened
 from .made_up import ROOT
@@ -130,3 +132,44 @@ def test_patterns_are_restored_as_in_torch(page, found, place, arm):
     x = numbers(x, count, times.steps, e.bits + 1).swapaxes(0, 1)
     assert np.abs(x - states).max() < 1e-3, np.abs(x - states).max()
     assert np.array_equal(np.sign(x[-1, :, :-1]), np.sign(states[-1, :, :-1]))
+
+
+NAME = """({ episodes }) => {""" + RETURN + """
+  const [[network], data] = laboratory.contents(document.querySelector(".lab.omniglot"));
+  const naming = new laboratory.Naming(network, data.ways, data.label_strength);
+  const found = episodes.map(({ drawings, labels }) => {
+    const features = drawings.map((drawing) => naming.features(Float32Array.from(drawing, (ink) => ink / 255)));
+    naming.forget();
+    labels.forEach((label, k) => naming.show(features[k], label));
+    return [features.flatMap((each) => [...each]), naming.name(features.at(-1))];
+  });
+  return [0, 1].map((k) => sent(found.flatMap((each) => each[k])));
+}"""
+
+
+def test_drawings_are_named_as_in_torch(page, found):
+    _, network = trained(found, "omniglot", "plastic")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        kept = [run.examples() for run in found["omniglot"].finished("plastic")]
+    characters = np.concatenate([np.concatenate(each["shown"]) for each in kept])  # (C, side, side)
+    rng, count = np.random.default_rng(0), 20
+    episodes = []
+    for _ in range(count):
+        shown = characters[rng.choice(len(characters), 5, replace=False)]
+        asked = np.rot90(shown[rng.integers(5)], rng.integers(2))
+        episodes.append((np.concatenate([shown, asked[None]]), rng.permutation(5)))
+    drawings, labels = (torch.from_numpy(np.stack(part)) for part in zip(*episodes, strict=True))
+    with torch.no_grad():
+        pixels = drawings.flatten(0, 1).float() / 255
+        features = naive(pixels, list(network.weights), list(network.biases)).unflatten(0, (count, 6))
+        logits = naive_logits(
+            features[:, :5], labels, features[:, 5:], network.weight, network.alpha, network.eta, network.strength
+        )
+        probabilities = logits[:, 0].softmax(-1).numpy()
+    given = [{"drawings": d.flatten(1).tolist(), "labels": k.tolist()} for d, k in zip(drawings, labels, strict=True)]
+    theirs, named = page.evaluate(NAME, {"episodes": given})
+    assert np.abs(numbers(theirs, count, 6, -1) - features.numpy()).max() < 1e-3
+    named = numbers(named, count, 5)
+    assert np.abs(named - probabilities).max() < 1e-3
+    assert np.array_equal(named.argmax(-1), probabilities.argmax(-1))
