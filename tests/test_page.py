@@ -155,6 +155,7 @@ def test_on_paper_and_without_scripts_the_still_figures_are_there(browser, page,
     page.emulate_media(media="print")
     assert page.locator(".curves .still").first.is_visible() and page.locator(".curves .live").first.is_hidden()
     assert page.locator("figure.maze").is_hidden()
+    assert page.locator(".lab").count() == 0  # no network is kept of these runs
     plain = browser.new_page(java_script_enabled=False)
     plain.goto(page.url)
     assert plain.locator(".curves .still").first.is_visible() and plain.locator("figure.maze").is_hidden()

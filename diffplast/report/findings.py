@@ -14,6 +14,7 @@ from PIL import Image
 
 from diffplast.report.networks import Laboratory
 from diffplast.report.paper import PaperCurve, Quoted
+from diffplast.report.portrait import Portrait
 from diffplast.report.results import TaskResults
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Findings:
 
     laboratory: returns the networks that the page runs, live, and what else lab.html shows; None where no network is
     kept. player: returns what player.html shows, as plain values; nothing where there is none. The folder of the
-    findings holds lab.html, lab.js and lab.css, or player.html, player.js and player.css.
+    findings holds lab.html, lab.js and lab.css, or player.html, player.js and player.css. portrait: returns a network
+    over an episode, for the page's introduction, which has the first one that there is.
     """
 
     claims: tuple["Claim", ...] = ()
@@ -53,6 +55,7 @@ class Findings:
     program_seconds: dict[str, float] = field(default_factory=dict)
     laboratory: Callable[[TaskResults], Laboratory | None] | None = None
     player: Callable[[TaskResults], dict] | None = None
+    portrait: Callable[[TaskResults], Portrait | None] | None = None
 
 
 def load(task: str) -> Findings:

@@ -12,6 +12,7 @@ from diffplast.core import params
 from diffplast.report import claims, curves, figures, findings, numbers, style, tables
 from diffplast.report.cost import cost, duration, machines
 from diffplast.report.overview import overview
+from diffplast.report.portrait import tiles
 from diffplast.report.replays import replays
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
@@ -41,6 +42,8 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
     shown = {name: findings.load(name) for name in results}
     players = {name: each.player(results[name]) for name, each in shown.items() if each.player}
     laboratories = {name: each.laboratory(results[name]) for name, each in shown.items() if each.laboratory}
+    portraits = [each.portrait(results[name]) for name, each in shown.items() if each.portrait]
+    portrait = next((found for found in portraits if found), None)
     folder = Path("reports", scale)
     return _environment().get_template("report.html").render(
         scale=scale,
@@ -54,6 +57,8 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
             name: [picture(folder / "figures" / name / f"{figure}.svg") for figure in figures.names(name)]
             for name in results
         },
+        portrait=portrait,
+        tiles=tiles(portrait) if portrait else [],
         laboratories={name: lab for name, lab in laboratories.items() if lab},
         players={name: data for name, data in players.items() if data},
         tables={name: tables.arm_table(result) for name, result in results.items()},

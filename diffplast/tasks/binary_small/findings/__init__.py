@@ -2,7 +2,7 @@
 
 from diffplast.report.findings import Findings
 
-from . import claims, figures, lab, paper
+from . import claims, figures, lab, paper, portrait
 
 FINDINGS = Findings(
     claims=claims.CLAIMS,
@@ -13,4 +13,5 @@ FINDINGS = Findings(
     log_episodes=True,
     figures={"binary_small_sweep": figures.levels},
     laboratory=lab.laboratory,
+    portrait=portrait.portrait,
 )
