@@ -100,7 +100,7 @@ def test_nothing_is_computed_before_a_reader_comes_near(page):
     playwright.expect(score).not_to_be_empty()
 
 
-@pytest.mark.parametrize(("place", "arm", "count"), [(0, "plastic", 20), (1, "nonplastic", 20), (2, "homogeneous", 4)])
+@pytest.mark.parametrize(("place", "arm", "count"), [(0, "plastic", 20), (1, "nonplastic", 20), (2, "homogeneous", 2)])
 def test_the_agents_act_as_in_torch(page, found, place, arm, count):
     task, network = trained(found, "maze", arm)
     e, episodes = task.experiment, task.episodes("test", seeds.generator(1, "evaluation"), count)
@@ -214,7 +214,7 @@ def test_a_reader_makes_the_agents_search_for_another_goal(page):
     playwright.expect(steps).to_contain_text("step 250 of 250", timeout=30_000)
     playwright.expect(play).to_have_text("Play")
     found, total = lab.locator(".found span").first.text_content(), lab.locator(".big").first.text_content()
-    assert found.startswith("found") == (float(total) > 5)
+    assert found.startswith("found") == (float(total.replace("−", "-")) > 5)
     # By keyboard, the reward in the middle of an episode.
     lab.locator(".again").press("Enter")
     lab.locator(".step").press("Enter")
@@ -316,18 +316,16 @@ def test_answers_come_fast(page):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [("phone", "dark"), ("desktop", "light")])
-def test_no_serious_fault_of_accessibility(browser, file, width, scheme):
+def test_no_serious_fault_of_accessibility(page, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    with opened(browser, file, WIDTHS[width]) as page:
-        page.emulate_media(color_scheme=scheme)
-        for lab in page.locator(".lab").all():
-            lab.scroll_into_view_if_needed()
-        playwright.expect(page.locator(".lab.omniglot .answer")).not_to_be_empty()
-        page.locator(".lab.omniglot .another").click()
-        assert page.evaluate("document.documentElement.scrollWidth") == WIDTHS[width]
-        faults = axe.Axe().run(page, context={"include": [[".lab"], [".intro"]]}).response["violations"]
-        serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]
-        assert not serious, [(fault["help"], fault["nodes"][0]["html"]) for fault in serious]
+    page.set_viewport_size({"width": WIDTHS[width], "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    page.locator(".lab.omniglot .another").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == WIDTHS[width]
+    parts = {"include": [[".lab"], [".intro"]]}
+    faults = axe.Axe().run(page, context=parts, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]
+    assert not serious, [(fault["help"], fault["nodes"][0]["html"]) for fault in serious]
 
 
 def test_the_page_is_small(file):

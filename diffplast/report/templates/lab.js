@@ -119,15 +119,14 @@ laboratory.Recurrence = class {
     const { n, x, weight, alpha, trace, total, eta } = this, next = new Float32Array(n);
     total.set(input);
     for (let i = 0, k = 0; i < n; i++) {
-      for (let j = 0; j < n; j++, k++) total[j] += x[i] * (weight[k] + alpha[k] * trace[k]);
+      const pre = x[i];
+      for (let j = 0; j < n; j++, k++) total[j] += pre * (weight[k] + alpha[k] * trace[k]);
     }
     for (let j = 0; j < n; j++) next[j] = clamped?.[j] ? input[j] : Math.tanh(total[j]);
     if (this.plastic && learns) {
-      const hebb = this.rule === "hebb";
       for (let i = 0, k = 0; i < n; i++) {
-        for (let j = 0; j < n; j++, k++) {
-          trace[k] += eta * (hebb ? x[i] * next[j] - trace[k] : next[j] * (x[i] - next[j] * trace[k]));
-        }
+        if (this.rule === "hebb") for (let j = 0; j < n; j++, k++) trace[k] += eta * (x[i] * next[j] - trace[k]);
+        else for (let j = 0; j < n; j++, k++) trace[k] += eta * next[j] * (x[i] - next[j] * trace[k]);
       }
     }
     this.x = next;

@@ -105,7 +105,7 @@ laboratory.open("maze", (lab, networks, data) => {
         all: [(k) => weight[k] + alpha[k] * trace[k], 0.25],
       }[view.value];
       laboratory.heat(heat, n, value, full);
-      total.textContent = walk.total.toFixed(1);
+      total.textContent = walk.total.toFixed(1).replace("-", "−");
       found.textContent = times(walk.found);
     });
     const wide = 400, high = 90, totals = cards.flatMap(({ walk }) => walk.sums), now = cards[0].walk.time;

@@ -17,9 +17,9 @@ ARMS = ("plastic", "nonplastic", "homogeneous")
 def laboratory(results: TaskResults) -> Laboratory | None:
     """Return the agents and the maze; None where no agent is kept.
 
-    data: walls (rows, columns) of 0 or 1, moves, steps and rewards as in `MazeEnv`. short: whether the agents were
-    trained for less than the paper's plastic ones are behind for. agents, one a network: its colour, what it is given,
-    and its mean reward on unseen episodes in words, None of one that was not evaluated.
+    data: walls (rows, columns) of 0 or 1, moves, steps and rewards as in `MazeEnv`. behind: the episodes for which the
+    paper's plastic agents are behind, where these were trained for fewer. agents, one a network: its colour, what it is
+    given, and its mean reward on unseen episodes in words, None of one that was not evaluated.
     """
     found = kept(results, ARMS)
     if not found:
@@ -34,7 +34,7 @@ def laboratory(results: TaskResults) -> Laboratory | None:
         agents.append(agents[0] | {"mean": None})
     size = results.experiment("size", ARMS[0])
     short = all(run.episodes < CROSSING[0].value for _, run in found)
-    data = {"agents": agents, "short": short, "moves": MOVES}
+    data = {"agents": agents, "behind": CROSSING[0].value if short else None, "moves": MOVES}
     data |= {key: results.experiment(key, ARMS[0]) for key in ("steps", "goal_reward", "bump_reward")}
     return Laboratory(networks, data | {"walls": maze_walls(size).astype(int).tolist()})
 

@@ -18,8 +18,8 @@ def laboratory(results: TaskResults) -> Laboratory | None:
     """Return the network and held-out drawings; None where no network is kept.
 
     data: ways, side and label_strength as in `Experiment`. accuracy in words. sets: of each, shown (ways drawings, by
-    label) and tested (another drawing of one of them), as base64 of bytes, ink 255; first those of thin lines,
-    which are easy to draw.
+    label) and tested (another drawing of one of them), as base64 of bytes, ink 255; first those that are easy
+    to draw.
     habits: see `habits`.
     """
     found = kept(results, ARMS)[:1]
@@ -33,11 +33,12 @@ def laboratory(results: TaskResults) -> Laboratory | None:
             by_label = shown[[int(np.flatnonzero(label == way)[0]) for way in range(label.max() + 1)]]
             sets.append((by_label, tested))
             drawings += [*shown, tested]
-    sets.sort(key=lambda each: _widths(each[0]).max())
+    look = habits(np.stack(drawings))
+    sets.sort(key=lambda each: _difficulty(each[0], look["stroke"]))
     experiment = {key: results.experiment(key, run.run.arm) for key in ("ways", "side", "label_strength")}
     accuracy = numbers.show(results.measure, run.metric(results.metric))
     texts = [{"shown": _text(shown), "tested": _text(tested)} for shown, tested in sets[:SETS]]
-    about = {"accuracy": accuracy, "sets": texts, "habits": habits(np.stack(drawings))}
+    about = {"accuracy": accuracy, "sets": texts, "habits": look}
     return Laboratory([network], experiment | about)
 
 
@@ -61,11 +62,20 @@ def habits(drawings: np.ndarray) -> dict[str, float]:
     }
 
 
-def _widths(drawings: np.ndarray) -> np.ndarray:
-    """Return the width of the lines of drawings (D, side, side), in pixels: a line's area is w l, its edges are 2 l."""
+def _difficulty(drawings: np.ndarray, stroke: float) -> tuple[bool, float]:
+    """Return how hard drawings are for a reader's hand: whether any is filled in, and the longest edges of one."""
+    return bool((_widths(drawings) > 2 * stroke).any()), float(_edges(drawings).max())
+
+
+def _edges(drawings: np.ndarray) -> np.ndarray:
+    """Return the length of the edges of drawings (D, side, side), ink 255, in pixels."""
     ink = np.pad(drawings / 255, ((0, 0), (1, 1), (1, 1)))
-    edges = np.hypot(np.diff(ink, axis=1)[:, :, :-1], np.diff(ink, axis=2)[:, :-1]).sum(axis=(1, 2))
-    return 2 * ink.sum(axis=(1, 2)) / np.maximum(edges, 1)
+    return np.hypot(np.diff(ink, axis=1)[:, :, :-1], np.diff(ink, axis=2)[:, :-1]).sum(axis=(1, 2))
+
+
+def _widths(drawings: np.ndarray) -> np.ndarray:
+    """Return the width of the lines of drawings, in pixels: a line of length l has an area of w l and edges of 2 l."""
+    return 2 * (drawings / 255).sum(axis=(1, 2)) / np.maximum(_edges(drawings), 1)
 
 
 def _text(drawings: np.ndarray) -> str:
