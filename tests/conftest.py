@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,17 @@ def pytest_generate_tests(metafunc):
 def make_task():
     """The function `small_task`."""
     return small_task
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium of the system, or else the one that `playwright install chromium` fetches."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with playwright.sync_playwright() as driver:
+        try:
+            opened = driver.chromium.launch(executable_path=found)
+        except playwright.Error:
+            pytest.skip("no Chromium here; get one with: playwright install --with-deps chromium")
+        yield opened
+        opened.close()

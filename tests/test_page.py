@@ -1,18 +1,15 @@
 """The page in a browser: it draws, answers, asks nothing of any network, and can be used without a mouse or eyes."""
 
-import shutil
-from contextlib import contextmanager
-
 import pytest
 
 from diffplast.core import params, registry
 from diffplast.report import curves, figures, results
 from diffplast.report import page as report
 
+from .browser import WIDTHS, opened
 from .made_up import Tree
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-WIDTHS = {"phone": 375, "desktop": 1280}
 
 
 @pytest.fixture(scope="module")
@@ -34,39 +31,15 @@ def inside(tree, monkeypatch):
     monkeypatch.chdir(tree.folder)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A Chromium of the system, or else the one that `playwright install chromium` fetches."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with playwright.sync_playwright() as driver:
-        try:
-            opened = driver.chromium.launch(executable_path=found)
-        except playwright.Error:
-            pytest.skip("no Chromium here; get one with: playwright install --with-deps chromium")
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def opened(browser, tree, width):
-    """The page at a width; at the end there must have been no error and no request."""
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    troubles, requests = [], []
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda asked: requests.append(asked.url))
-    file = tree.folder / "reports" / tree.scale / "index.html"
-    page.goto(file.as_uri())
-    yield page
-    assert troubles == []
-    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
-    page.close()
+def index(tree):
+    """The file of the page."""
+    return tree.folder / "reports" / tree.scale / "index.html"
 
 
 @pytest.fixture(params=WIDTHS.values(), ids=WIDTHS)
 def page(browser, tree, request):
     """The page, as wide as a phone and as a desk."""
-    with opened(browser, tree, request.param) as page:
+    with opened(browser, index(tree), request.param) as page:
         yield page
 
 
@@ -169,7 +142,7 @@ def test_failed_runs_leave_a_page_that_works(browser, tree):
     for run in tree.runs("maze"):
         tree.fail(run)
     report.write(tree.scale, results.read_all(tree.scale, params.read()))
-    with opened(browser, tree, WIDTHS["desktop"]) as page:
+    with opened(browser, index(tree), WIDTHS["desktop"]) as page:
         assert page.locator("#maze .curves .line").count() == 0
         assert "plastic (3/3 failed)" in page.locator("#maze .curves tbody th").first.inner_text()
         assert page.locator("#binary .curves .line").count() == 3 and page.locator("figure.maze").count() == 0
@@ -182,6 +155,7 @@ def test_on_paper_and_without_scripts_the_still_figures_are_there(browser, page,
     page.emulate_media(media="print")
     assert page.locator(".curves .still").first.is_visible() and page.locator(".curves .live").first.is_hidden()
     assert page.locator("figure.maze").is_hidden()
+    assert page.locator(".lab").count() == 0  # no network is kept of these runs
     plain = browser.new_page(java_script_enabled=False)
     plain.goto(page.url)
     assert plain.locator(".curves .still").first.is_visible() and plain.locator("figure.maze").is_hidden()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from PIL import Image
 
+from diffplast.report.networks import Laboratory
 from diffplast.report.paper import PaperCurve, Quoted
+from diffplast.report.portrait import Portrait
 from diffplast.report.results import TaskResults
 
 if TYPE_CHECKING:
@@ -25,17 +27,6 @@ Animate = Callable[[TaskResults], tuple[list[Image.Image], list[int]]]
 
 
 @dataclass(frozen=True)
-class Player:
-    """A part of the page that answers to its reader.
-
-    data: returns what player.html shows, as plain values; nothing is shown where it is empty. The folder of the
-    findings holds player.html, player.js and player.css.
-    """
-
-    data: Callable[[TaskResults], dict]
-
-
-@dataclass(frozen=True)
 class Findings:
     """What a task shows.
 
@@ -43,8 +34,13 @@ class Findings:
     compared with. curves: the paper's learning curve of an arm, in the task's metric. heading: a heading of the
     learning curves instead of the general one. level: a value of the metric that is marked across the curves.
     log_episodes: whether arms differ by orders of magnitude in the length of their training. figures, animations:
-    further ones by file name. headline: whether it is in the first figure, of README and page. player: a part of the
-    page that answers. program_seconds: time of a training episode of the released program, by arm.
+    further ones by file name. headline: whether it is in the first figure, of README and page. program_seconds: time of
+    a training episode of the released program, by arm.
+
+    laboratory: returns the networks that the page runs, live, and what else lab.html shows; None where no network is
+    kept. player: returns what player.html shows, as plain values; nothing where there is none. The folder of the
+    findings holds lab.html, lab.js and lab.css, or player.html, player.js and player.css. portrait: returns a network
+    over an episode, for the page's introduction, which has the first one that there is.
     """
 
     claims: tuple["Claim", ...] = ()
@@ -56,8 +52,10 @@ class Findings:
     figures: dict[str, Draw] = field(default_factory=dict)
     animations: dict[str, Animate] = field(default_factory=dict)
     headline: bool = False
-    player: Player | None = None
     program_seconds: dict[str, float] = field(default_factory=dict)
+    laboratory: Callable[[TaskResults], Laboratory | None] | None = None
+    player: Callable[[TaskResults], dict] | None = None
+    portrait: Callable[[TaskResults], Portrait | None] | None = None
 
 
 def load(task: str) -> Findings:

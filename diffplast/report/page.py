@@ -12,6 +12,7 @@ from diffplast.core import params
 from diffplast.report import claims, curves, figures, findings, numbers, style, tables
 from diffplast.report.cost import cost, duration, machines
 from diffplast.report.overview import overview
+from diffplast.report.portrait import tiles
 from diffplast.report.replays import replays
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
@@ -39,7 +40,10 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
 def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict]) -> str:
     """Return the report as one page of HTML."""
     shown = {name: findings.load(name) for name in results}
-    players = {name: each.player.data(results[name]) for name, each in shown.items() if each.player}
+    players = {name: each.player(results[name]) for name, each in shown.items() if each.player}
+    laboratories = {name: each.laboratory(results[name]) for name, each in shown.items() if each.laboratory}
+    portraits = [each.portrait(results[name]) for name, each in shown.items() if each.portrait]
+    portrait = next((found for found in portraits if found), None)
     folder = Path("reports", scale)
     return _environment().get_template("report.html").render(
         scale=scale,
@@ -53,6 +57,9 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
             name: [picture(folder / "figures" / name / f"{figure}.svg") for figure in figures.names(name)]
             for name in results
         },
+        portrait=portrait,
+        tiles=tiles(portrait) if portrait else [],
+        laboratories={name: lab for name, lab in laboratories.items() if lab},
         players={name: data for name, data in players.items() if data},
         tables={name: tables.arm_table(result) for name, result in results.items()},
         machines=machines(results),

@@ -56,6 +56,14 @@ class RunResult:
         with np.load(_existing(self.run, "examples.npz")) as file:
             return dict(file)
 
+    def network(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the trained network, by name; none where it is not kept in git."""
+        path = self.run.results / "network.npz"
+        if not path.exists():
+            return {}
+        with np.load(path) as file:
+            return dict(file)
+
     def series(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the training curve of a metric: episodes and values."""
         rows = self.curve[self.curve["metric"] == metric]

@@ -1,8 +1,8 @@
-"""What the report shows of the maze: claims, figures, an animation, a player, page text."""
+"""What the report shows of the maze: claims, figures, an animation, a laboratory, a player, page text."""
 
-from diffplast.report.findings import Findings, Player
+from diffplast.report.findings import Findings
 
-from . import animation, claims, figures, paper
+from . import animation, claims, figures, lab, paper
 
 FINDINGS = Findings(
     claims=claims.CLAIMS,
@@ -10,7 +10,8 @@ FINDINGS = Findings(
     curves=paper.FIGURE_6,
     figures={"maze_paths": figures.paths},
     animations={"maze_episodes": animation.animation},
-    player=Player(animation.episodes),
+    laboratory=lab.laboratory,
+    player=animation.episodes,
     headline=True,
     program_seconds=paper.PROGRAM_SECONDS,
 )
