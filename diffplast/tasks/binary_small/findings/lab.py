@@ -21,7 +21,7 @@ def laboratory(results: TaskResults) -> Laboratory | None:
         return None
     each = [
         {
-            "times": results.experiment(TIMES[network.arm], network.arm),
+            "times": results.experiment(TIMES[network.arm]),
             "wrong": numbers.percent(run.metric(results.metric)),
         }
         for network, run in found
@@ -31,5 +31,5 @@ def laboratory(results: TaskResults) -> Laboratory | None:
         for arm in OTHERS
         if arm in results.arms and results.finished(arm)
     }
-    data = {"bits": results.experiment("bits", "plastic"), "networks": each, "others": others}
+    data = {"bits": results.experiment("bits"), "networks": each, "others": others}
     return Laboratory([network for network, _ in found], data)

@@ -21,7 +21,7 @@ def portrait(results: TaskResults) -> Portrait | None:
     if not found:
         return None
     ((network, run),) = found
-    times = Presentation(**results.experiment(TIMES[network.arm], network.arm))
+    times = Presentation(**results.experiment(TIMES[network.arm]))
     weight, alpha, eta = (torch.from_numpy(run.network()[name]) for name in ("weight", "alpha", "eta"))
     bits = len(weight) - 1
     alpha = alpha * (1 - torch.eye(bits + 1))

@@ -32,10 +32,10 @@ def laboratory(results: TaskResults) -> Laboratory | None:
     if networks[0].arm == ARMS[0]:
         networks.append(_untrained(results, found[0][1]))
         agents.append(agents[0] | {"mean": None})
-    size = results.experiment("size", ARMS[0])
+    size = results.experiment("size")
     short = all(run.episodes < CROSSING[0].value for _, run in found)
     data = {"agents": agents, "behind": CROSSING[0].value if short else None, "moves": MOVES}
-    data |= {key: results.experiment(key, ARMS[0]) for key in ("steps", "goal_reward", "bump_reward")}
+    data |= {key: results.experiment(key) for key in ("steps", "goal_reward", "bump_reward")}
     return Laboratory(networks, data | {"walls": maze_walls(size).astype(int).tolist()})
 
 

@@ -35,7 +35,7 @@ def laboratory(results: TaskResults) -> Laboratory | None:
             drawings += [*shown, tested]
     look = habits(np.stack(drawings))
     sets.sort(key=lambda each: _difficulty(each[0], look["stroke"]))
-    experiment = {key: results.experiment(key, run.run.arm) for key in ("ways", "side", "label_strength")}
+    experiment = {key: results.experiment(key) for key in ("ways", "side", "label_strength")}
     accuracy = numbers.show(results.measure, run.metric(results.metric))
     texts = [{"shown": _text(shown), "tested": _text(tested)} for shown, tested in sets[:SETS]]
     about = {"accuracy": accuracy, "sets": texts, "habits": look}
