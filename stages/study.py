@@ -62,7 +62,10 @@ def link(file: Path) -> None:
 
 
 def keep() -> None:
-    """Copy to reports/study/ the parameters, with the runs that are finished, and its part of every dvc.lock."""
+    """Copy to reports/study/ the parameters, with the runs that are finished, and its part of every dvc.lock.
+
+    A task without any keeps its first run: without one DVC has no folder of results for the figures to depend on.
+    """
     KEPT.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(params.PATH, KEPT / params.PATH)
     finished = []
