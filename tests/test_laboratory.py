@@ -2,17 +2,20 @@
 
 import base64
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffplast.core import params, seeds
 from diffplast.core.exact.convolution import naive
 from diffplast.report import page as report
-from diffplast.report import results
+from diffplast.report import portrait, results
 from diffplast.tasks.maze.experiment.env import MazeEnv
 from diffplast.tasks.omniglot.experiment.head import naive_logits
+from diffplast.tasks.omniglot.findings.lab import habits
 
 from .browser import WIDTHS, opened
 from .made_up import ROOT
@@ -326,6 +329,27 @@ def test_no_serious_fault_of_accessibility(page, width, scheme):
     faults = axe.Axe().run(page, context=parts, options={"resultTypes": ["violations"]}).response["violations"]
     serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]
     assert not serious, [(fault["help"], fault["nodes"][0]["html"]) for fault in serious]
+
+
+def test_the_pictures_of_the_introduction_begin_with_an_empty_trace():
+    weight, alpha = np.diag([1.0, -1.0, 0.0]), np.full((3, 3), 0.5)
+    traces = np.linspace(0, 1, 10)[1:, None, None] * np.eye(3)
+    tiles = portrait.tiles(portrait.Portrait(weight, alpha, traces, "nothing happens", "no run"))
+    assert [(tile.sign, tile.frames) for tile in tiles] == [("", 1), ("+", 1), ("×", 26), ("=", 26)]
+    pictures = [Image.open(BytesIO(base64.b64decode(tile.source.partition(",")[2]))).convert("RGBA") for tile in tiles]
+    w, _, h, total = (np.asarray(picture) for picture in pictures)
+    assert tuple(w[0, 0, :3]) == portrait.ABOVE and tuple(w[1, 1, :3]) == portrait.BELOW
+    assert w[0, 0, 3] == w[1, 1, 3] > 0 == w[2, 2, 3] == w[0, 1, 3]
+    assert h.shape == (78, 3, 4) and not h[:3, :, 3].any() and (h[-3:, :, 3] == 255 * np.eye(3)).all()
+    assert (total[:3] == w).all() and total[-1, 2, 3] > 0
+
+
+def test_how_drawings_look_is_measured_of_their_lines():
+    drawing = np.zeros((1, 31, 31), np.uint8)
+    drawing[0, 10:13, 4:26] = 255  # 3 wide, 22 long, 4 above the middle and half a pixel to the left
+    found = habits(drawing)
+    assert found["stroke"] == pytest.approx(3, abs=0.4)
+    assert found["least"] == found["most"] == 22 and 3 < found["aside"] <= 4
 
 
 def test_the_page_is_small(file):
