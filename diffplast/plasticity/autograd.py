@@ -31,28 +31,31 @@ def autocast_is_on(tensor: Tensor) -> bool:
 
 
 def _naive_gradients(tensors, wanted, clamped, rule, grads):
-    """Differentiable gradients by (inputs, weight, alpha, eta, x, trace), None where not wanted.
+    """Gradients by (inputs, weight, alpha, eta, x, trace), None where not wanted; differentiable where that is enabled.
 
     grads: cotangents of outputs, x and trace, None for those not used.
     """
+    again = torch.is_grad_enabled()
+    whole = torch.autocast(tensors[1].device.type, enabled=False) if autocast_is_on(tensors[1]) else nullcontext()
     # Aliases: where one tensor was computed from another, the gradient by the latter must not include that way.
-    inputs, weight, alpha, eta, x, trace = aliases = [
-        None if tensor is None else tensor.view_as(tensor) for tensor in tensors
-    ]
-    if trace is None and alpha is not None:
-        trace = weight.new_zeros(len(x), *weight.shape)
-    with torch.autocast(weight.device.type, enabled=False) if autocast_is_on(weight) else nullcontext():
+    with torch.enable_grad(), whole:
+        inputs, weight, alpha, eta, x, trace = aliases = [
+            None if tensor is None else tensor.view_as(tensor) for tensor in tensors
+        ]
+        if trace is None and alpha is not None:
+            trace = weight.new_zeros(len(x), *weight.shape)
         outputs, state = naive(inputs, weight, alpha, eta, clamped, rule, (x, trace))
         used = [(result, grad) for result, grad in zip((outputs, *state), grads, strict=True) if grad is not None]
         by = [alias for alias, want in zip(aliases, wanted, strict=True) if want]
         results, cotangents = zip(*used, strict=True)
-        found = iter(torch.autograd.grad(results, by, cotangents, create_graph=True, materialize_grads=True))
+        found = iter(torch.autograd.grad(results, by, cotangents, create_graph=again, materialize_grads=True))
     return tuple(next(found) if want else None for want in wanted)
 
 
 def _is_batch(grad):
-    """Whether vmap has autograd find the gradients of many cotangents at once."""
-    return grad is not None and torch._C._functorch.is_batchedtensor(grad)
+    """Whether autograd is to find the gradients of many cotangents at once, by either of torch's two forms of vmap."""
+    forms = torch._C._functorch
+    return grad is not None and (forms.is_batchedtensor(grad) or forms.is_legacy_batchedtensor(grad))
 
 
 class Recurrence(torch.autograd.Function):
