@@ -350,7 +350,3 @@ def test_how_drawings_look_is_measured_of_their_lines():
     found = habits(drawing)
     assert found["stroke"] == pytest.approx(3, abs=0.4)
     assert found["least"] == found["most"] == 22 and 3 < found["aside"] <= 4
-
-
-def test_the_page_is_small(file):
-    assert file.stat().st_size < 6_000_000

@@ -85,15 +85,16 @@ def test_the_page_is_self_contained(tree):
     text, _ = written(tree)
     assert len(text.encode()) < 5e6
     page = Page(text)
-    for _, attributes in page.tags:
+    for tag, attributes in page.tags:
         for key in ("src", "href"):
-            assert re.match("data:|#", attributes.get(key, "#"))
-    assert "@import" not in text and not re.search(r"url\((?!%23)", text)  # %23 is #: within the same picture
+            assert tag == "a" or re.match("data:|#", attributes.get(key, "#"))
+    assert "@import" not in text and not re.search(r"url\((?!%23|data:)", text)  # %23 is #: within the same picture
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == 1 + sum(len(figures.names(name)) for name in registry.names())
     assert all(len(picture["alt"]) > 50 for picture in pictures)
-    anchors = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
-    assert anchors <= {"#" + attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    files = {link for link in links if (ROOT / "reports" / "laptop" / link).is_file()}  # of the project
+    assert links - files <= {"#" + attributes["id"] for _, attributes in page.tags if "id" in attributes}
 
 
 def test_a_changed_result_file_changes_claims_and_page(tree):
@@ -131,7 +132,7 @@ def test_parameters_are_shown_as_written_without_other_scales(tree):
 
 def test_pages_that_are_committed_are_not_large():
     pages = list((ROOT / "reports").glob("*/index.html"))
-    assert pages and all(page.stat().st_size < 1.5 * 2**20 for page in pages)
+    assert pages and all(page.stat().st_size < 6e6 for page in pages)
 
 
 def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(tree):
