@@ -36,6 +36,8 @@ COURSES = {
     },
     "maze": {"plastic": (10, 151, 0.4), "homogeneous": (10, 110, 0.45), "nonplastic": (20, 57, 0.2)},
 }
+SAME_NETWORKS = {"plastic_slow", "plastic_text", "nonplastic_text"}
+"""Arms with the network of another arm, and no course of their own: only at the study have they other settings."""
 NEAR_ONE = {"accuracy"}
 """Metrics whose noise is small, since they cannot pass 1."""
 

@@ -22,7 +22,7 @@ from diffplast.report.paper import PaperCurve
 from diffplast.tasks.maze.findings import animation
 from diffplast.tasks.maze.findings.figures import GOAL, track
 
-from .made_up import ROOT, Tree, run_script
+from .made_up import COURSES, ROOT, Tree, run_script
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_shorter_run_keeps_its_last_value(make_tree):
 @pytest.mark.parametrize("task", registry.names())
 def test_failed_runs_are_shown(make_tree, task):
     tree = make_tree(task)
-    arm, other = list(registry.load(task).arms)[:2]
+    arm, other = list(COURSES[task])[:2]
     for run in [*tree.runs(task, arm), tree.runs(task, other)[0]]:
         tree.fail(run)
     made = write(tree, task)

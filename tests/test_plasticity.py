@@ -594,7 +594,7 @@ def test_plastic_parameters():
 def test_module_names_its_arguments():
     with pytest.raises(ValueError, match="plasticity: expected one of plastic, homogeneous, nonplastic, got 'some'"):
         PlasticRNN(3, 8, plasticity="some")
-    with pytest.raises(ValueError, match="inputs: expected 3 dimensions, the last 3"):
+    with pytest.raises(ValueError, match="inputs: expected 3 dimensions, or 2 for one sequence, the last 3"):
         PlasticRNN(3, 8)(torch.zeros(4, 2, 5))
 
 
