@@ -235,6 +235,20 @@ def test_the_longest_run_goes_first(project):
 
 
 @pytest.mark.slow
+def test_of_runs_that_memory_slows_half_of_the_workers_have_one(project):
+    runs = project.folder / "stages/runs/dvc.yaml"
+    runs.write_text(RUNS.replace("matrix: &runs", "meta: {memory_bound: [slow]}\n    matrix: &runs", 1))
+    names = ["x-slow-1", "x-slow-2", "x-quick-1"]
+    (project.folder / "params.yaml").write_text(PARAMS.replace("a, b, c", ", ".join(names)))
+    project.prepend("train", "import sys", WAIT, "wait()")
+    process = project.start(*COMMAND, "--workers", "2")
+    project.wait_for("waits-x-quick-1", process)
+    assert not (project.folder / "waits-x-slow-2").exists(), "the second of those named starts before it"
+    (project.folder / "go").touch()
+    assert process.wait() == 0, process.communicate()[0]
+
+
+@pytest.mark.slow
 def test_a_stage_alone_has_all_cores(project):
     project.prepend("train", "import torch; print('threads', torch.get_num_threads())")
     assert f"threads {resources.usable_cores()}\n" in project.parallel("stages/runs/dvc.yaml:train@a")

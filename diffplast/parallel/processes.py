@@ -52,12 +52,16 @@ class Processes(Host):
 
     def has_room(self, stage: str) -> bool:
         """See `Host`."""
-        return not self._running or (len(self._running) < self.workers and self._free() >= self._least(stage))
+        return not self._running or (len(self._running) < self.workers and self._free() > 0)
+
+    def is_better_later(self, stage: str) -> bool:
+        """See `Host`. Runs that wait for memory slow each other: half of the workers are for others."""
+        return self._is_memory_bound(stage) and 2 * sum(map(self._is_memory_bound, self._running)) >= self.workers
 
     def start(self, stage: str, ready: int) -> None:
         """See `Host`."""
         slots = min(ready, self.workers - len(self._running))
-        threads = max(self._least(stage), self._free() // slots)
+        threads = max(1, self._free() // slots)
         self.pipeline.begin(stage)
         reader, writer = self._context.Pipe(duplex=False)
         dvc_stage = self.pipeline.stages[stage]
@@ -90,14 +94,13 @@ class Processes(Host):
     def _free(self) -> int:
         return self.threads - sum(running.threads for running in self._running.values())
 
-    def _least(self, stage: str) -> int:
-        """Threads that a stage is given at least: 1, or what `meta` of its dvc.yaml says for this run, as in
+    def _is_memory_bound(self, stage: str) -> bool:
+        """Whether memory decides how fast a stage runs, by `meta` of its dvc.yaml, which names the arms of such runs:
 
-        meta: {threads: {nonplastic: 2}}
+        meta: {memory_bound: [nonplastic, lstm]}
         """
-        wanted = (self.pipeline.stages[stage].meta or {}).get("threads", {})
-        arm = stage.rpartition("@")[2].partition("-")[2].rpartition("-")[0]
-        return min(self.threads, wanted.get(arm, 1))
+        arms = (self.pipeline.stages[stage].meta or {}).get("memory_bound", [])
+        return stage.rpartition("@")[2].partition("-")[2].rpartition("-")[0] in arms
 
     def _follow(self, stage: str, process: BaseProcess, reader: Connection) -> None:
         with os.fdopen(os.dup(reader.fileno()), encoding="utf-8", errors="replace") as lines:

@@ -51,6 +51,10 @@ class Host(ABC):
     def has_room(self, stage: str) -> bool:
         """Whether the stage can start now."""
 
+    def is_better_later(self, stage: str) -> bool:
+        """Whether the stage would slow what runs, and had better wait for as long as others can start."""
+        return False
+
     @abstractmethod
     def start(self, stage: str, ready: int) -> None:
         """Start a stage, one of `ready` that can. Raises DvcException where DVC does not let it."""
@@ -108,10 +112,9 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
             ready.sort(key=lambda stage: (-(pipeline.last_seconds(stage) or float("inf")), place[stage]))
 
     def start_ready() -> None:
-        for stage in list(ready):
+        while able := [stage for stage in ready if host_of(stage).has_room(stage)]:
+            stage = min(able, key=lambda stage: host_of(stage).is_better_later(stage))
             host = host_of(stage)
-            if not host.has_room(stage):
-                continue
             ready.remove(stage)
             with _noting(failed, stage):
                 if pipeline.restore(stage):
