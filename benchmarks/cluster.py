@@ -5,7 +5,8 @@
 First, for every arm at the scale of params.yaml: episodes a second of one run on all cores, and of as many runs of one
 thread as there are cores, at the same time, one after the other in turns. Then, calculated from the rates of the runs
 of one thread and from what evaluation and DVC take, the time of a whole scale on more cores. Runs are taken to their
-full length, the longest first, each by the first core that is free, as `diffplast.parallel` does.
+full length, the longest first, each by the first core that is free. `diffplast.parallel` also puts runs that memory
+slows beside others, which is faster; that is not calculated.
 """
 
 import argparse
