@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from diffplast.core import params, runs
-from diffplast.report import page as report
+from diffplast.page import report
 from diffplast.report import results
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from diffplast.core import params, registry
-from diffplast.report import claims, findings, numbers, readme, statistics, tables
+from diffplast.page import readme, tables
+from diffplast.report import claims, findings, numbers, statistics
 from diffplast.report.claims import AGREES, NOT_DECIDED, NOT_REPRODUCED, REPRODUCED, Claim, Measured
 from diffplast.report.conditions import Conditions, differences
 from diffplast.report.paper import SOURCES, curve

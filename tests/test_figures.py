@@ -384,4 +384,4 @@ def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
     assert {name: next(folder.rglob(name)).read_bytes() for name in made} == made
     loaded = set(json.loads(done.stdout))
     others = {f"diffplast.tasks.{name}" for name in registry.names() if name != "omniglot"}
-    assert not loaded & (others | {"diffplast.report.page", "diffplast.core.training"})
+    assert not loaded & (others | {"diffplast.page", "diffplast.data", "diffplast.core.training"})

@@ -11,11 +11,11 @@ from PIL import Image
 
 from diffplast.core import params, seeds
 from diffplast.core.exact.convolution import naive
-from diffplast.report import page as report
-from diffplast.report import portrait, results
+from diffplast.page import portrait, report
+from diffplast.report import results
 from diffplast.tasks.maze.experiment.env import MazeEnv
 from diffplast.tasks.omniglot.experiment.head import naive_logits
-from diffplast.tasks.omniglot.findings.lab import habits
+from diffplast.tasks.omniglot.page.lab import habits
 
 from .browser import WIDTHS, opened
 from .made_up import ROOT

@@ -3,8 +3,8 @@
 import pytest
 
 from diffplast.core import params, registry
+from diffplast.page import report
 from diffplast.report import curves, figures, results
-from diffplast.report import page as report
 
 from .browser import WIDTHS, opened
 from .made_up import Tree

@@ -143,14 +143,14 @@ def test_options_of_data_sets_matter_only_to_what_uses_them(clone):
 def test_an_edited_figure_trains_nothing(clone):
     clone.edit("diffplast/tasks/maze/findings/figures.py")
     stages = clone.would_run()
-    assert tasks_of(stages, "figures") == set(registry.names())
-    assert not tasks_of(stages, "train") and not tasks_of(stages, "evaluate")
+    assert stages == {"stages/maze/dvc.yaml:figures@smoke", "report@smoke"}
 
 
-def test_an_edited_template_trains_nothing(clone):
-    clone.edit("diffplast/report/templates/report.css")
-    ran = clone.repro()
-    assert "report@smoke" in ran and not tasks_of(ran, "train") and not tasks_of(ran, "evaluate")
+@pytest.mark.parametrize("file", ["page/templates/report.css", "tasks/maze/page/lab.css", "page/tables.py"])
+def test_what_only_the_page_uses_runs_the_report_alone(clone, file):
+    clone.edit(f"diffplast/{file}")
+    assert clone.would_run() == {"report@smoke"}
+    clone.repro()
 
 
 def test_an_edited_task_leaves_the_others_alone(clone):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from diffplast.report import readme
+from diffplast.page import readme
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

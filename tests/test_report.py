@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from diffplast.core import params, registry
-from diffplast.report import cost, figures, findings, overview, readme, results
-from diffplast.report import page as report
+from diffplast.page import cost, overview, parts, readme, report
+from diffplast.report import figures, findings, results
 
 from .made_up import ROOT, Tree, run_script
 
@@ -213,8 +213,9 @@ def test_every_figure_knows_its_task():
 
 
 def test_a_task_without_findings_has_a_section(tree, monkeypatch):
-    load = findings.load
+    load, load_parts = findings.load, parts.load
     monkeypatch.setattr(findings, "load", lambda task: findings.Findings() if task == "maze" else load(task))
+    monkeypatch.setattr(parts, "load", lambda task: parts.Parts() if task == "maze" else load_parts(task))
     monkeypatch.setattr(report, "TASKS", tree.folder / "nowhere")
     page, table = written(tree)
     assert "Arms: plastic, homogeneous α, non-plastic." in " ".join(page.split())

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from diffplast.core import dataset, params, registry, runs, training
 from diffplast.core.errors import UserError
 from diffplast.core.runs import Run
-from diffplast.report.replays import replays
+from diffplast.page.replays import replays
 from diffplast.verify import __main__ as verify
 from diffplast.verify import plan, table
 from diffplast.verify.committed import Committed, Row, find, read

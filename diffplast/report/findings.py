@@ -1,4 +1,4 @@
-"""What a task brings to the report: its claims, figures and texts, all in its folder `findings/`.
+"""What a task brings to the report: its claims and figures, in its folder `findings/`.
 
 `diffplast/tasks/<task>/findings/__init__.py` binds one `Findings` to the name FINDINGS. A task without that folder gets
 its learning curves and no claims.
@@ -7,14 +7,12 @@ its learning curves and no claims.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-from diffplast.report.networks import Laboratory
 from diffplast.report.paper import PaperCurve, Quoted
-from diffplast.report.portrait import Portrait
 from diffplast.report.results import TaskResults
 
 if TYPE_CHECKING:
@@ -36,11 +34,6 @@ class Findings:
     log_episodes: whether arms differ by orders of magnitude in the length of their training. figures, animations:
     further ones by file name. headline: whether it is in the first figure, of README and page. program_seconds: time of
     a training episode of the released program, by arm.
-
-    laboratory: returns the networks that the page runs, live, and what else lab.html shows; None where no network is
-    kept. player: returns what player.html shows, as plain values; nothing where there is none. The folder of the
-    findings holds lab.html, lab.js and lab.css, or player.html, player.js and player.css. portrait: returns a network
-    over an episode, for the page's introduction, which has the first one that there is.
     """
 
     claims: tuple["Claim", ...] = ()
@@ -53,17 +46,19 @@ class Findings:
     animations: dict[str, Animate] = field(default_factory=dict)
     headline: bool = False
     program_seconds: dict[str, float] = field(default_factory=dict)
-    laboratory: Callable[[TaskResults], Laboratory | None] | None = None
-    player: Callable[[TaskResults], dict] | None = None
-    portrait: Callable[[TaskResults], Portrait | None] | None = None
 
 
 def load(task: str) -> Findings:
     """Return the findings of a task: those of its folder, or none where it has no such folder."""
-    package = f"diffplast.tasks.{task}.findings"
+    return bound(task, "findings", "FINDINGS", Findings())
+
+
+def bound(task: str, folder: str, name: str, default: Any) -> Any:
+    """Return what a folder of a task binds to a name; the default where the task has no such folder."""
+    package = f"diffplast.tasks.{task}.{folder}"
     try:
-        return import_module(package).FINDINGS
+        return getattr(import_module(package), name)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        return Findings()
+        return default

@@ -1,4 +1,4 @@
-"""What the report shows of binary patterns: claims, figures, page text."""
+"""What the report shows of binary patterns: claims, figures."""
 
 from diffplast.report.findings import Findings
 

@@ -1,8 +1,8 @@
-"""What the report shows of small binary patterns: claims, figures, a laboratory, page text."""
+"""What the report shows of small binary patterns: claims, figures."""
 
 from diffplast.report.findings import Findings
 
-from . import claims, figures, lab, paper, portrait
+from . import claims, figures, paper
 
 FINDINGS = Findings(
     claims=claims.CLAIMS,
@@ -12,6 +12,4 @@ FINDINGS = Findings(
     level=paper.LEVEL.value,
     log_episodes=True,
     figures={"binary_small_sweep": figures.levels},
-    laboratory=lab.laboratory,
-    portrait=portrait.portrait,
 )

@@ -1,4 +1,4 @@
-"""What the report shows of natural images: claims, figures, page text."""
+"""What the report shows of natural images: claims, figures."""
 
 from diffplast.report.findings import Findings
 

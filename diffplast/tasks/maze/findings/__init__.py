@@ -1,8 +1,8 @@
-"""What the report shows of the maze: claims, figures, an animation, a laboratory, a player, page text."""
+"""What the report shows of the maze: claims, figures, an animation."""
 
 from diffplast.report.findings import Findings
 
-from . import animation, claims, figures, lab, paper
+from . import animation, claims, figures, paper
 
 FINDINGS = Findings(
     claims=claims.CLAIMS,
@@ -10,8 +10,6 @@ FINDINGS = Findings(
     curves=paper.FIGURE_6,
     figures={"maze_paths": figures.paths},
     animations={"maze_episodes": animation.animation},
-    laboratory=lab.laboratory,
-    player=animation.episodes,
     headline=True,
     program_seconds=paper.PROGRAM_SECONDS,
 )

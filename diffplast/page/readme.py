@@ -1,7 +1,7 @@
 """The README's table of claims and docs/learned.md, from the claims.json of two scales.
 
-    python -m diffplast.report.readme           rewrite them
-    python -m diffplast.report.readme --check   only say whether they are up to date
+    python -m diffplast.page.readme           rewrite them
+    python -m diffplast.page.readme --check   only say whether they are up to date
 """
 
 import argparse
@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from diffplast.report import learned
+from diffplast.page import learned
 from diffplast.report.claims import MARKS
 from diffplast.report.results import ResultsError
 
@@ -18,7 +18,7 @@ README = Path("README.md")
 LEARNED = Path("docs/learned.md")
 SCALES = ("laptop", "study")
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
-COMMAND = "python -m diffplast.report.readme"
+COMMAND = "python -m diffplast.page.readme"
 NOT_RUN = "not run yet"
 
 

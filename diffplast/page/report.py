@@ -9,15 +9,16 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, S
 from markupsafe import Markup
 
 from diffplast.core import params
-from diffplast.report import claims, curves, figures, findings, numbers, style, tables
-from diffplast.report.cost import cost, duration, machines
-from diffplast.report.overview import overview
-from diffplast.report.portrait import tiles
-from diffplast.report.replays import replays
+from diffplast.page import parts, tables
+from diffplast.page.cost import cost, duration, machines
+from diffplast.page.overview import overview
+from diffplast.page.portrait import tiles
+from diffplast.page.replays import replays
+from diffplast.report import claims, curves, figures, findings, numbers, style
 from diffplast.report.results import ResultsError, TaskResults, evaluate_command
 
 TASKS = Path(__file__).parents[1] / "tasks"
-"""Where the texts of the tasks are, as TASK/findings/page.html."""
+"""Where the texts of the tasks are, as TASK/page/text.html."""
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -40,9 +41,10 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
 def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict]) -> str:
     """Return the report as one page of HTML."""
     shown = {name: findings.load(name) for name in results}
-    players = {name: each.player(results[name]) for name, each in shown.items() if each.player}
-    laboratories = {name: each.laboratory(results[name]) for name, each in shown.items() if each.laboratory}
-    portraits = [each.portrait(results[name]) for name, each in shown.items() if each.portrait]
+    moving = {name: parts.load(name) for name in results}
+    players = {name: each.player(results[name]) for name, each in moving.items() if each.player}
+    laboratories = {name: each.laboratory(results[name]) for name, each in moving.items() if each.laboratory}
+    portraits = [each.portrait(results[name]) for name, each in moving.items() if each.portrait]
     portrait = next((found for found in portraits if found), None)
     folder = Path("reports", scale)
     return _environment().get_template("report.html").render(
@@ -71,7 +73,7 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
 def _environment() -> Environment:
     """Return the templates' environment: those of the report, and the texts of the tasks."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("diffplast.report"), FileSystemLoader(TASKS)]),
+        loader=ChoiceLoader([PackageLoader("diffplast.page"), FileSystemLoader(TASKS)]),
         undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters |= {

@@ -28,7 +28,7 @@ def page(entries: dict[str, list[dict]]) -> str:
     """Return the page. entries: of claims.json, by scale."""
     found = decided(entries)
     environment = Environment(
-        loader=PackageLoader("diffplast.report"),
+        loader=PackageLoader("diffplast.page"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

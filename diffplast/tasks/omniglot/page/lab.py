@@ -4,8 +4,8 @@ from base64 import b64encode
 
 import numpy as np
 
+from diffplast.page.networks import Laboratory, kept
 from diffplast.report import numbers
-from diffplast.report.networks import Laboratory, kept
 from diffplast.report.results import TaskResults
 
 ARMS = ("plastic", "homogeneous")

@@ -1,7 +1,7 @@
 """What the page's live pattern completion is made of: the plastic networks and the times of their episodes."""
 
+from diffplast.page.networks import Laboratory, kept
 from diffplast.report import numbers
-from diffplast.report.networks import Laboratory, kept
 from diffplast.report.results import TaskResults
 
 TIMES = {"plastic_long": "long_times", "plastic": "times"}

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from diffplast.page.networks import kept
+from diffplast.page.portrait import Portrait
 from diffplast.plasticity.naive import naive_step
-from diffplast.report.networks import kept
-from diffplast.report.portrait import Portrait
 from diffplast.report.results import TaskResults
 from diffplast.tasks.completion import Presentation, completion_inputs
 

@@ -4,12 +4,11 @@ import numpy as np
 import torch
 
 from diffplast.core import seeds
+from diffplast.page.networks import Laboratory, Network, kept, packed
 from diffplast.report import numbers
-from diffplast.report.networks import Laboratory, Network, kept, packed
 from diffplast.report.results import RunResult, TaskResults
 from diffplast.tasks.maze.experiment.env import MOVES, maze_walls
-
-from .paper import CROSSING
+from diffplast.tasks.maze.findings.paper import CROSSING
 
 ARMS = ("plastic", "nonplastic", "homogeneous")
 """Those whose agents can be chosen; the first two are shown at first."""

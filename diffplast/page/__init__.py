@@ -1,0 +1,1 @@
+"""The page that shows a scale's results, with what only it and the README need."""

@@ -1,0 +1,5 @@
+"""The page's words on binary patterns."""
+
+from diffplast.page.parts import Parts
+
+PARTS = Parts()
