@@ -23,8 +23,8 @@ from diffplast.tasks.maze.experiment.task import Experiment, Maze, Settings
 ROOT = Path(__file__).parents[1]
 ARMS = list(Maze.arms)
 UP, DOWN, LEFT, RIGHT = range(4)
-PAPER = ("view", "reward", "step")
-EVERYTHING = ("action", "time", "step", "reward", "view")
+PAPER = ("view", "reward", "step", "bias")
+EVERYTHING = ("action", "time", "step", "reward", "bias", "view")
 
 
 class ReferenceMaze:
@@ -50,6 +50,7 @@ class ReferenceMaze:
             "step": [self.time],
             "time": [self.time / self.steps],
             "action": [float(action == self.action) for action in range(4)],
+            "bias": [1.0],
         }
         return np.array([number for name in self.inputs for number in seen[name]], np.float32)
 
@@ -192,7 +193,9 @@ def test_the_goal_cannot_be_seen():
 def test_gymnasium_s_vector_interface(inputs):
     mazes = MazeEnv(6, steps=5, inputs=inputs)
     assert mazes.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    unseen = [number for name in inputs if name != "view" for number in range(*columns(inputs)[name].indices(99))]
+    unseen = [
+        number for name in inputs if name not in ("view", "bias") for number in range(*columns(inputs)[name].indices(99))
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         counted = RecordEpisodeStatistics(mazes)
@@ -314,9 +317,9 @@ def test_the_initial_values_are_the_paper_s(arm):
     agent, again = (task.network(np.random.default_rng(3)) for _ in range(2))
     for name, parameter in agent.named_parameters():
         assert torch.equal(parameter, dict(again.named_parameters())[name]), name
-    assert agent.sense.weight.shape == (100, 11) and agent.act.weight.shape == (5, 100)
+    assert agent.sense.weight.shape == (100, 12) and agent.act.weight.shape == (5, 100)
     assert agent.weight.min() >= 0 and 0.0099 < agent.weight.max() < 0.01
-    assert agent.sense.weight.abs().max() <= 11**-0.5 and agent.sense.weight.std() > 0.5 * 11**-0.5
+    assert 0.95 * 17**-0.5 < agent.sense.weight.abs().max() <= 17**-0.5, "17 inputs in the program"
     if arm == "homogeneous":
         assert agent.alpha.shape == () and agent.alpha == np.float32(0.01)
     if arm == "plastic":
@@ -325,9 +328,9 @@ def test_the_initial_values_are_the_paper_s(arm):
 
 
 def test_inputs_that_are_none_are_refused():
-    assert [INPUTS[name] for name in EVERYTHING] == [4, 1, 1, 1, 9]
+    assert [INPUTS[name] for name in EVERYTHING] == [4, 1, 1, 1, 1, 9]
     for inputs in ([], ["view", "view"], ["sight"]):
-        with pytest.raises(ValidationError, match="one or more of view, reward, step, time, action"):
+        with pytest.raises(ValidationError, match="one or more of view, reward, step, time, action, bias"):
             a_maze(inputs=inputs)
 
 
@@ -477,7 +480,7 @@ def bits():
     for arm in ARMS:
         digest = hashlib.sha256()
         for batch in (1, 5):
-            task = a_maze(arm, size=11, steps=60, neurons=100, init=0.01, eta=0.01, inputs=["view", "reward", "step"])
+            task = a_maze(arm, size=11, steps=60, neurons=100, init=0.01, eta=0.01, inputs=list(PAPER))
             agent, episodes = agent_and_episodes(task, batch)
             loss, course = compiled.step(task.experiment, task.settings.inputs, agent, episodes)
             loss.backward()

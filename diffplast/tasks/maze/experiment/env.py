@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Row and column that each action adds: up, down, left, right."""
 
-INPUTS = {"view": 9, "reward": 1, "step": 1, "time": 1, "action": len(MOVES)}
+INPUTS = {"view": 9, "reward": 1, "step": 1, "time": 1, "action": len(MOVES), "bias": 1}
 """What an agent may be given, and how many numbers each is; `MazeEnv` says what they are."""
 
 
@@ -100,6 +100,7 @@ class MazeEnv(VectorEnv):
     step: how many steps of the episode have passed, 0 to `steps`.
     time: their share of the episode, 0 to 1.
     action: the last one, one-hot, zeros after a reset.
+    bias: 1.
 
     An episode ends by termination: the end is part of the task. The step after a maze's last one starts its next
     episode, whatever its action (AutoresetMode.NEXT_STEP).
@@ -117,7 +118,7 @@ class MazeEnv(VectorEnv):
         steps: int = 250,
         goal_reward: float = 10.0,
         bump_reward: float = -0.1,
-        inputs: Sequence[str] = ("view", "reward", "step"),
+        inputs: Sequence[str] = ("view", "reward", "step", "bias"),
     ):
         for name, value, least in (("num_envs", num_envs, 1), ("size", size, 3), ("steps", steps, 1)):
             if value < least:
@@ -213,6 +214,7 @@ class MazeEnv(VectorEnv):
             "step": self._time[:, None],
             "time": self._time[:, None] / self.steps,
             "action": action,
+            "bias": 1,
         }
         for name, place in self._columns.items():
             observation[:, place] = values[name]

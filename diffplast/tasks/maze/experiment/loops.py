@@ -121,7 +121,7 @@ def _recurrence(parameters, states, trace):
 @part
 def _observe(observation, rules, cell, reward, action, t, steps):
     """Fill an observation (inputs,) at step t, before which came `action` (-1: none) and `reward`."""
-    view, last, step, time, one_hot = rules.places
+    view, last, step, time, one_hot, bias = rules.places
     if view >= 0:
         for k in range(VIEW):
             observation[view + k] = rules.views[cell, k]
@@ -131,6 +131,8 @@ def _observe(observation, rules, cell, reward, action, t, steps):
         observation[step] = t
     if time >= 0:
         observation[time] = t / steps
+    if bias >= 0:
+        observation[bias] = 1
     if one_hot >= 0:
         for k in range(ACTIONS):
             observation[one_hot + k] = k == action

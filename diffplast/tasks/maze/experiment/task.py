@@ -18,6 +18,8 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 EXAMPLES = 4
+PROGRAM_INPUTS = 17
+"""Of the program's input layer: view, reward, step and bias, one that is not used, and four of the action, not used."""
 
 
 def _inputs(names: list[str]) -> list[str]:
@@ -56,16 +58,16 @@ class Settings(BaseSettings):
 class Agent(nn.Module):
     """Observation -> plastic recurrent neurons -> logits of the actions and the value of the state.
 
-    The bias of `sense` is the constant input of the paper's network. `act` has a row for each action and, last, one
-    for the value. plasticity: "plastic", "homogeneous" or "nonplastic". The initial values come from `generator`;
-    those of the two layers are uniform within 1 / sqrt(inputs), torch's own distribution.
+    `act` has a row for each action and, last, one for the value. plasticity: "plastic", "homogeneous" or "nonplastic".
+    The initial values come from `generator`; those of the two layers are uniform within 1 / sqrt(inputs), torch's own
+    distribution, where `sense` counts the 17 inputs of the program's layer, of which 5 are always 0.
     """
 
     def __init__(
         self, inputs: int, neurons: int, plasticity: str, init: float, eta: float, generator: np.random.Generator
     ):
         super().__init__()
-        self.sense = _linear(inputs, neurons, generator)
+        self.sense = _linear(inputs, neurons, PROGRAM_INPUTS**-0.5, generator)
         self.weight = _uniform(generator, (neurons, neurons), 0, init)
         self.alpha = self.eta = None
         if plasticity != "nonplastic":
@@ -74,7 +76,7 @@ class Agent(nn.Module):
                 nn.Parameter(torch.tensor(init)) if shared else _uniform(generator, (neurons, neurons), 0, init)
             )
             self.eta = nn.Parameter(torch.tensor(eta))
-        self.act = _linear(neurons, len(MOVES) + 1, generator)
+        self.act = _linear(neurons, len(MOVES) + 1, neurons**-0.5, generator)
 
     def start(self, batch: int, backend: str = "auto") -> PlasticRollout:
         """The recurrent neurons at the beginning of a batch of episodes; `backend` as `plastic_rnn` takes it."""
@@ -152,10 +154,9 @@ def _uniform(generator: np.random.Generator, shape: tuple[int, ...], low: float,
     return nn.Parameter(torch.from_numpy((low + (high - low) * generator.random(shape)).astype(np.float32)))
 
 
-def _linear(inputs: int, outputs: int, generator: np.random.Generator) -> nn.Linear:
-    """A layer with torch's own distribution of initial values, drawn from a numpy generator."""
+def _linear(inputs: int, outputs: int, bound: float, generator: np.random.Generator) -> nn.Linear:
+    """A layer whose weights and biases are uniform within `bound`."""
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    bound = inputs**-0.5
     layer.weight = _uniform(generator, (outputs, inputs), -bound, bound)
     layer.bias = _uniform(generator, (outputs,), -bound, bound)
     return layer

@@ -23,6 +23,7 @@ laboratory.Walk = class {
       step: () => [this.time],
       time: () => [this.time / steps],
       action: () => moves.map((_, k) => Number(k === this.action)),
+      bias: () => [1],
     };
     return this.inputs.flatMap((name) => numbers[name]());
   }
