@@ -193,9 +193,8 @@ def test_the_goal_cannot_be_seen():
 def test_gymnasium_s_vector_interface(inputs):
     mazes = MazeEnv(6, steps=5, inputs=inputs)
     assert mazes.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    unseen = [
-        number for name in inputs if name not in ("view", "bias") for number in range(*columns(inputs)[name].indices(99))
-    ]
+    varying = [name for name in inputs if name not in ("view", "bias")]
+    unseen = [number for name in varying for number in range(*columns(inputs)[name].indices(99))]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         counted = RecordEpisodeStatistics(mazes)
