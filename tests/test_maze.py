@@ -91,14 +91,14 @@ def with_goal(mazes, row, column):
     return elsewhere
 
 
-def a_maze(arm="plastic", inputs=PAPER, **changes):
+def a_maze(arm="plastic", inputs=PAPER, layer_inputs=None, **changes):
     experiment = Experiment(
         **{
             "size": 5, "steps": 20, "goal_reward": 10.0, "bump_reward": -0.1, "neurons": 12, "init": 0.3, "eta": 0.1,
             "discount": 0.9, "value_weight": 0.03, "concentration_penalty": 0.1, **changes,
         }
     )  # fmt: skip
-    settings = Settings(episodes=8, batch=4, lr=1e-3, inputs=list(inputs), curve_every=4)
+    settings = Settings(episodes=8, batch=4, lr=1e-3, inputs=list(inputs), layer_inputs=layer_inputs, curve_every=4)
     return Maze(experiment, settings, arm, torch.device("cpu"))
 
 
@@ -310,15 +310,17 @@ def test_discounted_sums_to_the_end_of_the_episode():
     torch.testing.assert_close(plain.discounted(rewards, 0.0), rewards)
 
 
+@pytest.mark.parametrize("counted", [None, 17])
 @pytest.mark.parametrize("arm", ARMS)
-def test_the_initial_values_are_the_paper_s(arm):
-    task = a_maze(arm, size=11, neurons=100, init=0.01, eta=0.01)
+def test_the_initial_values_are_the_paper_s(arm, counted):
+    task = a_maze(arm, layer_inputs=counted, size=11, neurons=100, init=0.01, eta=0.01)
     agent, again = (task.network(np.random.default_rng(3)) for _ in range(2))
     for name, parameter in agent.named_parameters():
         assert torch.equal(parameter, dict(again.named_parameters())[name]), name
     assert agent.sense.weight.shape == (100, 12) and agent.act.weight.shape == (5, 100)
     assert agent.weight.min() >= 0 and 0.0099 < agent.weight.max() < 0.01
-    assert 0.95 * 17**-0.5 < agent.sense.weight.abs().max() <= 17**-0.5, "17 inputs in the program"
+    for parameter in agent.sense.parameters():
+        assert 0.95 * (counted or 12) ** -0.5 < parameter.abs().max() <= (counted or 12) ** -0.5
     if arm == "homogeneous":
         assert agent.alpha.shape == () and agent.alpha == np.float32(0.01)
     if arm == "plastic":

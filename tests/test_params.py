@@ -50,7 +50,7 @@ def problems(content) -> str:
 
 
 KEYS = list(key_paths(GOOD))
-OPTIONAL = {"adam_eps", "adam_beta2", "decay", "anneal", "clip", "average", "groupings"}
+OPTIONAL = {"adam_eps", "adam_beta2", "decay", "anneal", "clip", "average", "groupings", "layer_inputs"}
 NEEDED = [path for path in KEYS if path[-1] not in OPTIONAL]
 
 

@@ -15,6 +15,7 @@ PLAIN = {"decay": None, "anneal": None, "clip": None, "average": None}
 WORDS = {
     "lr": "rate", "decay": "decay of the rate", "anneal": "rate falling to 0 over the last share", "clip": "clip",
     "average": "average of the parameters", "adam_eps": "Adam's epsilon",
+    "layer_inputs": "inputs counted for initial weights",
 }
 """Settings in words."""
 

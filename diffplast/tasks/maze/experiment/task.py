@@ -18,8 +18,6 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 EXAMPLES = 4
-PROGRAM_INPUTS = 17
-"""Of the program's input layer: view, reward, step and bias, one that is not used, and four of the action, not used."""
 
 
 def _inputs(names: list[str]) -> list[str]:
@@ -50,9 +48,14 @@ class Experiment(Strict):
 
 
 class Settings(BaseSettings):
-    """How an agent is trained. inputs: what it is given at every step, see `MazeEnv`."""
+    """How an agent is trained.
+
+    inputs: what it is given at every step, see `MazeEnv`. layer_inputs: the initial weights of these inputs are uniform
+    within 1 / sqrt(layer_inputs), as in a layer with others that stay 0; by default the numbers that there are.
+    """
 
     inputs: PerArm[Annotated[list[str], AfterValidator(_inputs)]]
+    layer_inputs: Positive | None = None
 
 
 class Agent(nn.Module):
@@ -60,14 +63,15 @@ class Agent(nn.Module):
 
     `act` has a row for each action and, last, one for the value. plasticity: "plastic", "homogeneous" or "nonplastic".
     The initial values come from `generator`; those of the two layers are uniform within 1 / sqrt(inputs), torch's own
-    distribution, where `sense` counts the 17 inputs of the program's layer, of which 5 are always 0.
+    distribution; `sense` counts `layer_inputs` of them.
     """
 
     def __init__(
-        self, inputs: int, neurons: int, plasticity: str, init: float, eta: float, generator: np.random.Generator
-    ):
+        self, inputs: int, layer_inputs: int, neurons: int, plasticity: str, init: float, eta: float,
+        generator: np.random.Generator,
+    ):  # fmt: skip
         super().__init__()
-        self.sense = _linear(inputs, neurons, PROGRAM_INPUTS**-0.5, generator)
+        self.sense = _linear(inputs, neurons, layer_inputs**-0.5, generator)
         self.weight = _uniform(generator, (neurons, neurons), 0, init)
         self.alpha = self.eta = None
         if plasticity != "nonplastic":
@@ -103,8 +107,9 @@ class Maze(Task[Experiment]):
         """A new agent. Arms with "_text" differ in their settings alone."""
         e = self.experiment
         inputs = sum(INPUTS[name] for name in self.settings.inputs)
+        counted = self.settings.layer_inputs or inputs
         plasticity = self.arm.removesuffix("_text")
-        return Agent(inputs, e.neurons, plasticity, e.init, e.eta, generator).to(self.device)
+        return Agent(inputs, counted, e.neurons, plasticity, e.init, e.eta, generator).to(self.device)
 
     def episodes(self, split: str, generator: np.random.Generator, batch: int) -> Episodes:
         """Mazes are random, so training and test differ by the generator alone."""

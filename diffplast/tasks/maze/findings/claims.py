@@ -24,7 +24,9 @@ BETWEEN = (CROSSING[0].value / ABOUT, CROSSING[1].value * ABOUT)
 
 PAPER = Conditions(
     experiment={"size": int(SIZE.value), "neurons": int(NEURONS.value), "steps": 250},
-    settings=PLAIN | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4, "inputs": ["view", "reward", "step", "bias"]},
+    settings=PLAIN
+    | {"batch": 1, "lr": LR.value, "adam_eps": 1e-4}
+    | {"inputs": ["view", "reward", "step", "bias"], "layer_inputs": 17},
     episodes=int(LENGTH.value),
 )
 
