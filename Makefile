@@ -49,8 +49,8 @@ $(BIN)/.develop: $(BIN)/.done
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
-verify: setup    ## replay committed runs for 5 minutes with today's code and compare; see docs/verify.md
-	python -m diffplast.verify
+verify: setup    ## replay committed runs for 4 minutes with today's code and compare; see docs/verify.md
+	python -m diffplast.verify --minutes 4
 
 relock: setup    ## after an edit that changes no number: replay every run, then have DVC take today's code
 	python -m diffplast.verify --relock
