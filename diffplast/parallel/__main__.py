@@ -47,14 +47,14 @@ def reproduce_on_cluster(targets: list[str], workers: int | None, scheduler: str
         return run_stages(pipeline, host_of, events)
 
 
-def main() -> int:
+def main(options: list[str]) -> int:
     """Command line: see the module's docstring. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages, as for `dvc repro`; default: all")
     parser.add_argument("--workers", type=int, help="stages at a time here; default: as cores and memory allow")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster")
     parser.add_argument("--tries", type=int, default=3, help="of a stage that fails on a cluster (default: 3)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     try:
         if arguments.scheduler is None:
             failed = reproduce_here(arguments.targets, arguments.workers)
@@ -74,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
