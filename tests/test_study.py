@@ -18,9 +18,8 @@ def test_the_study_prepares_given_images_and_keeps_the_record(tmp_path):
             picture = BytesIO()
             Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(picture, "PNG")
             archive.writestr(f"{number}.png", picture.getvalue())
-    clone.run(
-        "python", "-m", "stages.study", "--images", "pictures.zip", "--describe", "noise", "dvc.yaml:prepare_images@study"
-    )
+    study = ("python", "-m", "stages.study")
+    clone.run(*study, "--images", "pictures.zip", "--describe", "noise", "dvc.yaml:prepare_images@study")
     assert (clone.folder / "data/study/images/data.npz").exists()
     chosen = params.read(clone.folder / "params.yaml")
     assert chosen["scale"] == "study" and chosen["datasets"] == {"images": "folder", "omniglot": "omniglot"}
@@ -29,5 +28,5 @@ def test_the_study_prepares_given_images_and_keeps_the_record(tmp_path):
     kept = params.read(clone.folder / "reports/study/params.yaml")
     assert kept["scale"] == "study" and kept["maze"]["runs"] == chosen["maze"]["runs"][:1]  # none is finished
     assert "prepare_images@study" in (clone.folder / "reports/study/locks/dvc.lock").read_text()
-    missing = clone.run("python", "-m", "stages.study", "--images", "none.zip", succeeds=False)
+    missing = clone.run(*study, "--images", "none.zip", succeeds=False)
     assert "none.zip: there is no such file" in missing

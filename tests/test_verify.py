@@ -424,5 +424,4 @@ def test_changed_parameters_are_not_taken_for_code(clone):
     said = relock(clone)
     assert "binary_small/dvc.yaml:train@smoke-plastic-0: params.yaml says something else" in said
     train = {stage for stage in waiting(clone) if ":train@" in stage}
-    arms = registry.load("binary_small").arms
-    assert train == {f"stages/binary_small/dvc.yaml:train@smoke-{arm}-0" for arm in arms}, "they share the parameters"
+    assert train == {"stages/binary_small/dvc.yaml:train@smoke-plastic-0"}, "the other arms' rates are what they were"

@@ -4,6 +4,7 @@ All is done in a copy of the project, by DVC, and taken over when it is complete
 """
 
 import filecmp
+import json
 import logging
 import os
 import shutil
@@ -142,7 +143,7 @@ def _prepare_again(copy: Path, scale: str) -> list[str]:
 
 
 def _take_code(copy: Path, runs: list[Run]) -> list[str]:
-    """Write the hashes of today's code into the lock entries of runs, and nothing else of what they hold.
+    """Write the hashes of today's code into the lock entries of runs, and the parameters where only others' changed.
 
     Returns, in words, which entries stay as they were.
     """
@@ -151,11 +152,11 @@ def _take_code(copy: Path, runs: list[Run]) -> list[str]:
         for kind in ("train", "evaluate"):
             name = f"stages/{run.task}/dvc.yaml:{kind}@{run.scale}-{run.name}"
             stage = stages.get(name)
-            why = "params.yaml does not list it" if stage is None else _not_to_be_taken(stage)
+            why = "params.yaml does not list it" if stage is None else _not_to_be_taken(stage, run, copy)
             if why is not None:
                 left.append(f"{name}: {why}, so its lock stays as it was")
                 continue
-            for dep in _code(stage):
+            for dep in [*_code(stage), *stage.params]:
                 dep.save()
             files.setdefault(stage.path, []).append(stage)
     for changed in files.values():
@@ -163,18 +164,30 @@ def _take_code(copy: Path, runs: list[Run]) -> list[str]:
     return left
 
 
-def _not_to_be_taken(stage) -> str | None:
-    """Why a stage is not current even with today's code; None where it is."""
+def _not_to_be_taken(stage, run: Run, copy: Path) -> str | None:
+    """Why a stage of a run is not current even with today's code; None where it is."""
     if not all(out.hash_info for out in stage.outs):
         return "it was not made with all its files"
-    for param in stage.params:
-        if param.status():
-            return "params.yaml says something else than it was made with"
+    changed = {key for param in stage.params for keys in param.status().values() for key in keys}
+    if changed and ("device" in changed or not _has_its_parameters(run, copy)):
+        return "params.yaml says something else than it was made with"
     others = [dep for dep in stage.deps if dep not in stage.params and dep not in _code(stage)]
     for entry in [*others, *stage.outs]:
         if entry.exists and entry.changed_checksum():
             return f"{entry} is not the file of its lock"
     return None
+
+
+def _has_its_parameters(run: Run, copy: Path) -> bool:
+    """Whether params.yaml says of a run what its run.json does. DVC sees a task's block, with all arms, as one."""
+    block = getattr(params.load(run.task, copy / params.PATH), run.task)
+    said = {
+        "experiment": block.experiment,
+        "settings": getattr(block, run.scale).for_arm(run.arm),
+        "test": getattr(block.test, run.scale),
+    }
+    record = json.loads((copy / run.results / "run.json").read_text(encoding="utf-8"))
+    return all(json.loads(json.dumps(part.model_dump())) == record[name] for name, part in said.items())
 
 
 def _write_record(copy: Path, outcome: Outcome) -> None:
