@@ -305,6 +305,20 @@ def test_table_1_has_both_evaluations(make_tree):
     assert "published: 98.5\u00a0% and 98.3\u00a0% (v3?)" in svg
 
 
+def test_no_words_of_table_1_cover_others(make_tree):
+    """With every arm that there is: their names are long."""
+    tree = make_tree("omniglot", scale="study")
+    with style.in_style():
+        figure, _ = findings.load("omniglot").figures["omniglot_table"](tree.read("omniglot"))
+        style.settle(figure)
+    (axes,) = figure.axes
+    words = [*axes.get_yticklabels(), *axes.texts, axes.xaxis.label]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in words if text.get_text()]
+    assert any("the text's" in text for text, _ in boxes)
+    assert not [(one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if a.overlaps(b)]
+    assert not [(text, box) for text, box in boxes if box.x0 < 0 or box.x1 > figure.bbox.x1]
+
+
 def test_the_pages_player_has_every_step(make_tree):
     tree = make_tree("maze")
     tree.fail(tree.runs("maze", "homogeneous")[0])

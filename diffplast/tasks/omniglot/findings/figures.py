@@ -1,5 +1,7 @@
 """Our accuracies, by both evaluations, beside those of table 1."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -12,6 +14,8 @@ from .paper import ACCURACY, LATER, OTHERS, WAYS
 
 EVALUATIONS = {"accuracy_final": "new characters", "accuracy_released": "released evaluation"}
 """Metric -> how it is tested."""
+LABEL = 30
+"""Letters on a line of a row's label, which leave room for the dots."""
 
 
 def table_1(results: TaskResults) -> tuple[Figure, str]:
@@ -36,10 +40,14 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
 
     # Ours and the published ones are all near 100 %; what is at chance is named at the edge.
     edge = 0.8 if all(value >= 0.8 or value < 2 * chance for _, dots, *_ in rows for value in dots) else 0.0
-    figure = Figure(figsize=(style.WIDTH, 0.19 * len(rows) + 1.0))
+    labels = [textwrap.fill(row[0], LABEL) for row in rows]
+    lines = [1 + label.count("\n") for label in labels]
+    places = [0.0]
+    for index in range(1, len(rows)):
+        places.append(places[-1] - (lines[index - 1] + lines[index]) / 2 - (0.9 if index == ours else 0))
+    figure = Figure(figsize=(style.WIDTH, 0.19 * sum(lines) + 1.0))
     axes = figure.subplots()
-    places = [-index - (0.9 if index >= ours else 0) for index in range(len(rows))]
-    for place, (_, dots, low, high, text, colour) in zip(places, rows, strict=True):
+    for index, (place, (_, dots, low, high, text, colour)) in enumerate(zip(places, rows, strict=True)):
         if not dots or high < edge:
             axes.annotate(
                 f"◂ {text}" if dots else text, (edge, place), xytext=(4, 0), textcoords="offset points", va="center",
@@ -47,19 +55,19 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
             )
             continue
         axes.plot([low, high], [place, place], color=colour, linewidth=1.2, solid_capstyle="butt")
-        marker = "o" if place > -ours else "D"
+        marker = "o" if index < ours else "D"
         axes.plot(dots, [place] * len(dots), marker, color=colour, markersize=3.2, clip_on=False)
         left = low > (1 + edge) / 2  # beside the dots, on the side with more room
         axes.annotate(
             text, (low if left else high, place), xytext=(-6 if left else 6, 0), textcoords="offset points",
             ha="right" if left else "left", va="center", fontsize=6.5,
         )
-    axes.axhline(-ours + 0.05, color=style.FAINT, linewidth=0.5)
-    axes.set_yticks(places, [row[0] for row in rows])
+    axes.axhline((places[ours - 1] + places[ours]) / 2, color=style.FAINT, linewidth=0.5)
+    axes.set_yticks(places, labels)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlim(edge, 1.002)
-    axes.set_ylim(places[-1] - 0.6, 0.6)
+    axes.set_ylim(places[-1] - 0.6, places[0] + 0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=f"{numbers.NBSP}%"))
     axes.set_xlabel(f"accuracy, {WAYS.value:g}-way 1-shot")
     parts = []
