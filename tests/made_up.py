@@ -37,7 +37,7 @@ COURSES = {
     "maze": {"plastic": (10, 151, 0.4), "homogeneous": (10, 110, 0.45), "nonplastic": (20, 57, 0.2)},
 }
 SAME_NETWORKS = {"plastic_slow", "plastic_text", "nonplastic_text"}
-"""Arms with the network of another arm, and no course of their own: only at the study have they other settings."""
+"""Arms with the network of another arm, whose course they have: only at the study have they other settings."""
 NEAR_ONE = {"accuracy"}
 """Metrics whose noise is small, since they cannot pass 1."""
 
@@ -69,6 +69,12 @@ class Tree:
         for name in names:
             for run in self.runs(name):
                 self.write(run)
+
+    def add(self, task: str, *arms: str) -> None:
+        """Results of the first seed of further arms, beside those of seed 0 that are there."""
+        self.list_runs({task: (0,)}, (*COURSES[task], *arms))
+        for arm in arms:
+            self.write(*self.runs(task, arm))
 
     def list_runs(self, seeds: dict[str, tuple[int, ...]], arms: tuple[str, ...] | None = None) -> None:
         """Have params.yaml list the runs of these seeds: of some arms, or of all that COURSES has."""
@@ -106,7 +112,7 @@ class Tree:
         kind, block = registry.load(run.task), getattr(self.checked, run.task)
         cap = of_arm(getattr(block, self.scale).episodes, run.arm)
         rng = np.random.default_rng([run.seed, *run.arm.encode(), *run.task.encode()])
-        start, end, half = COURSES[run.task][run.arm]
+        start, end, half = COURSES[run.task][run.arm.partition("_")[0] if run.arm in SAME_NETWORKS else run.arm]
         metric = kind.primary_metric()
         places = np.linspace(0, 1, 41)[1:]
         values = end + (start - end) * 0.5 ** (places / half)

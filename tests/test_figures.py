@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageSequence
 
 from diffplast.core import params, registry
+from diffplast.page.overview import overview
 from diffplast.report import curves, figures, findings, results, style
 from diffplast.report.paper import PaperCurve
 from diffplast.tasks.maze.findings import animation
@@ -282,7 +283,15 @@ def test_the_loss_is_set_beside_figure_2_at_equal_episodes(make_tree):
     (run,) = tree.runs("binary", "plastic")
     tree.set_curve(run, {50: 400.0, 100: 200.0, 150: 90.0}, metric="loss")
     svg = drawn(tree, "binary", "binary_loss")
-    assert "400 against 425 at 50, 200 against 268 at 100" in svg and "at 200" not in svg
+    assert "Training loss after 100 episodes: 200 (plastic); 268 in figure 2" in svg
+    tree = make_tree("binary", seeds=(0,), scale="study")
+    tree.add("binary", "plastic_slow")
+    (run,) = tree.runs("binary", "plastic")
+    tree.set_curve(run, {50: 400.0, 100: 200.0, 150: 90.0}, metric="loss")
+    (slow,) = tree.runs("binary", "plastic_slow")
+    tree.set_curve(slow, {50: 450.0, 100: 300.0, 150: 190.0, 200: 80.0}, metric="loss")
+    svg = drawn(tree, "binary", "binary_loss")
+    assert "after 100 episodes: 200 (plastic), 300 (plastic, a fifth of the rate); 268 in figure 2" in svg
 
 
 def test_the_sweep_names_the_last_level_that_both_have_reached(make_tree):
@@ -399,3 +408,17 @@ def test_another_process_draws_the_same_and_loads_no_other_task(make_tree):
     loaded = set(json.loads(done.stdout))
     others = {f"diffplast.tasks.{name}" for name in registry.names() if name != "omniglot"}
     assert not loaded & (others | {"diffplast.page", "diffplast.data", "diffplast.core.training"})
+
+
+def test_the_overview_holds_its_legend(make_tree):
+    """With every arm that there is, of which it shows three."""
+    tree = make_tree("binary", "maze", seeds=(0,), scale="study")
+    tree.add("binary", "plastic_slow")
+    tree.add("maze", "plastic_text", "nonplastic_text")
+    with style.in_style():
+        figure, description = overview({name: tree.read(name) for name in ("binary", "maze")})
+        style.settle(figure)
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x0 >= 0 and legend.get_window_extent().x1 <= figure.bbox.x1
+    assert [text.get_text() for text in legend.get_texts()][:3] == ["plastic", "homogeneous α", "non-plastic"]
+    assert "non-plastic" in description and "the text's" not in description

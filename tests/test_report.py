@@ -145,6 +145,15 @@ def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(t
     assert "authors' programs" not in cost.cost(tree.scale, {"binary_small": found["binary_small"]})
 
 
+def test_the_cost_names_the_runs_that_are_missing(tree):
+    tree.set("maze.seeds.smoke={plastic: 3, plastic_text: 0, nonplastic_text: 0, others: 2}")
+    table = cost.runs_table({"maze": tree.read("maze")})
+    tree.set("maze.seeds.smoke={plastic_text: 0, nonplastic_text: 0, others: 1}")
+    assert "| Maze exploration | plastic | 2 | 3 | 2 min 3 s | plastic-2 |" in table
+    assert "| Maze exploration | non-plastic | 2 | 2 | 2 min 3 s | – |" in table
+    assert "the text's inputs" not in table
+
+
 def test_memory_is_never_said_to_be_less_than_was_needed(tree):
     found = {"binary": tree.read("binary")}
     found["binary"].runs[0].machine["peak_memory_mb"] = 1049.0

@@ -1,9 +1,10 @@
-"""What the runs took, on which machines, and what the released programs would have taken."""
+"""What the runs took, on which machines, what the released programs would have taken, and which runs are missing."""
 
 from collections import Counter
 from datetime import timedelta
 from math import ceil
 
+from diffplast.core.task import of_arm
 from diffplast.report import findings, numbers
 from diffplast.report.results import TaskResults
 
@@ -53,6 +54,21 @@ def _against_programs(results: dict[str, TaskResults]) -> str:
         f" For the {runs} whose cost with the authors' programs is known: {duration(ours)} here, {duration(theirs)} "
         f"there on two cores ({numbers.number(theirs / ours)} times)."
     )
+
+
+def runs_table(results: dict[str, TaskResults]) -> str:
+    """Return a table in Markdown: of each arm the finished runs, how many `seeds` asks for, their time, the missing."""
+    lines = ["| task | arm | runs | of | time | missing |", "| --- | --- | --- | --- | --- | --- |"]
+    for found in results.values():
+        for arm in found.kind.arms:
+            times = {run.run.seed: run.machine["seconds"] for run in found.runs if run.run.arm == arm}
+            asked = of_arm(getattr(found.block.seeds, found.scale), arm)
+            missing = [seed for seed in range(asked) if seed not in times]
+            if times or asked:
+                seeds = ", ".join(f"{arm}-{seed}" for seed in missing) or "–"
+                took = duration(sum(times.values())) if times else "–"
+                lines.append(f"| {found.kind.title} | {found.label(arm)} | {len(times)} | {asked} | {took} | {seeds} |")
+    return "\n".join(lines)
 
 
 def threads(machine: dict) -> str:

@@ -12,6 +12,9 @@ from diffplast.report.results import TaskResults
 
 COLUMNS = 2
 
+COMPARED = ("plastic", "homogeneous", "nonplastic")
+"""The arms that it shows: further ones, of other settings, are in the tasks' own figures."""
+
 
 def finding(results: dict[str, TaskResults]) -> str:
     """Say in how many tasks the median of the plastic arm is better than that of the non-plastic one."""
@@ -38,10 +41,11 @@ def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
     figure = Figure(figsize=(2 * style.WIDTH, 1.85 * rows + 0.5))
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     legend: dict[str, Line2D] = {}
-    for axes, found in zip(panels, chosen.values(), strict=False):
-        draw_curves(axes, found, replace(usual(found), seeds=False))
+    arms = {name: [arm for arm in COMPARED if arm in found.arms] for name, found in chosen.items()}
+    for axes, (name, found) in zip(panels, chosen.items(), strict=False):
+        draw_curves(axes, found, replace(usual(found), seeds=False), arms[name])
         axes.set_title(f"{found.kind.title}: {found.measure.label}", loc="left")
-        for arm in found.arms:
+        for arm in arms[name]:
             legend.setdefault(arm, Line2D([], [], label=found.label(arm), **style.arm_style(arm, found.arms)))
     keys = [*legend.values()]
     if any(usual(found).paper for found in chosen.values()):
@@ -55,4 +59,4 @@ def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
     else:
         figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2)
     style.title(figure, finding(results), 110)
-    return figure, " ".join(describe(found) for found in chosen.values())
+    return figure, " ".join(describe(found, arms[name]) for name, found in chosen.items())

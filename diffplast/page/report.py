@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from diffplast.core import params
 from diffplast.page import parts, tables
-from diffplast.page.cost import cost, duration, machines
+from diffplast.page.cost import cost, duration, machines, runs_table
 from diffplast.page.overview import overview
 from diffplast.page.portrait import tiles
 from diffplast.page.replays import replays
@@ -32,7 +32,7 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
     titles = {name: result.kind.title for name, result in results.items()}
     (folder / "claims.json").write_text(tables.as_json(found, titles), encoding="utf-8")
     (folder / "claims.md").write_text(tables.as_markdown(found, titles), encoding="utf-8")
-    (folder / "cost.md").write_text(cost(scale, results) + "\n", encoding="utf-8")
+    (folder / "cost.md").write_text(f"{cost(scale, results)}\n\n{runs_table(results)}\n", encoding="utf-8")
     with style.in_style():
         style.save(*overview(results), folder / "overview")
     (folder / "index.html").write_text(page(scale, results, found), encoding="utf-8")

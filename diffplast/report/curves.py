@@ -195,11 +195,11 @@ def short_count(value: float, _position=None) -> str:
     return f"{value:,g}"
 
 
-def describe(results: TaskResults) -> str:
-    """Say the curves in words, and what the paper's have at the same episodes."""
+def describe(results: TaskResults, arms: list[str] | None = None) -> str:
+    """Say the curves of all arms, or of some, in words, and what the paper's have at the same episodes."""
     paper = usual(results).paper
     parts = []
-    for arm in results.arms:
+    for arm in results.arms if arms is None else arms:
         curves = results.curves(arm)
         if curves.empty:
             parts.append(f"{results.label(arm)}: no finished run")
