@@ -146,10 +146,11 @@ def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(t
 
 
 def test_the_cost_names_the_runs_that_are_missing(tree):
-    tree.set("maze.seeds.smoke={plastic: 3, plastic_text: 0, nonplastic_text: 0, others: 2}")
+    tree.set("maze.seeds.smoke={plastic: 3, homogeneous: 5, nonplastic: 2, others: 0}")
     table = cost.runs_table({"maze": tree.read("maze")})
     tree.set("maze.seeds.smoke={plastic_text: 0, nonplastic_text: 0, others: 1}")
     assert "| Maze exploration | plastic | 2 | 3 | 2 min 3 s | plastic-2 |" in table
+    assert "| Maze exploration | homogeneous α | 2 | 5 | 2 min 3 s | homogeneous-2 to homogeneous-4 |" in table
     assert "| Maze exploration | non-plastic | 2 | 2 | 2 min 3 s | – |" in table
     assert "the text's inputs" not in table
 

@@ -65,9 +65,12 @@ def runs_table(results: dict[str, TaskResults]) -> str:
             asked = of_arm(getattr(found.block.seeds, found.scale), arm)
             missing = [seed for seed in range(asked) if seed not in times]
             if times or asked:
-                seeds = ", ".join(f"{arm}-{seed}" for seed in missing) or "–"
+                names = [f"{arm}-{seed}" for seed in missing] or ["–"]
+                if len(names) > 2 and missing[-1] - missing[0] == len(missing) - 1:
+                    names = [f"{names[0]} to {names[-1]}"]
                 took = duration(sum(times.values())) if times else "–"
-                lines.append(f"| {found.kind.title} | {found.label(arm)} | {len(times)} | {asked} | {took} | {seeds} |")
+                cells = found.kind.title, found.label(arm), len(times), asked, took, ", ".join(names)
+                lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
