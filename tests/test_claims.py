@@ -156,9 +156,9 @@ def test_a_decay_that_never_comes_is_no_difference(make_tree):
 def test_other_data_are_a_difference(make_tree):
     tree = make_tree("images")
     paper = Conditions(data="cifar10")
-    assert differences(tree.read("images"), ("plastic",), paper) == ["data made-up images (paper: cifar10)"]
+    assert differences(tree.read("images"), ("plastic",), paper) == ["data made-up images (paper: CIFAR-10)"]
     tree.set_data("images", name="folder", description="JPEG copies of CIFAR-10")
-    assert differences(tree.read("images"), ("plastic",), paper) == ["data JPEG copies of CIFAR-10 (paper: cifar10)"]
+    assert differences(tree.read("images"), ("plastic",), paper) == ["data JPEG copies of CIFAR-10 (paper: CIFAR-10)"]
     tree.set_data("images", name="cifar10")
     assert differences(tree.read("images"), ("plastic",), paper) == []
 

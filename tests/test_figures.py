@@ -311,7 +311,14 @@ def test_table_1_has_both_evaluations(make_tree):
     svg = drawn(tree, "omniglot", "omniglot_table")
     assert "plastic, new characters 92\u00a0% (91–93)" in svg
     assert "plastic, released evaluation 98\u00a0% (97–99)" in svg
-    assert "published: 98.5\u00a0% and 98.3\u00a0% (v3?)" in svg
+    assert "(released evaluation); published: 98.5\u00a0%" in svg
+
+
+def test_lines_of_a_heading_are_of_about_the_same_length():
+    figure = Figure()
+    style.title(figure, "Loss after 200 episodes: 6.48 (plastic), 48.8 (plastic, slow); 45.7 in the figure 2", width=39)
+    lengths = [len(line) for line in figure.get_suptitle().split("\n")]
+    assert len(lengths) == 3 and max(lengths) <= 43 and min(lengths) > 20
 
 
 def test_no_words_of_table_1_cover_others(make_tree):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffplast.report.results import TaskResults
+from diffplast.report.results import TaskResults, data_title
 
 FLAT = 0.05
 """A curve is flat where its last two quarters differ by at most this share of the way from its start to its end."""
@@ -48,7 +48,7 @@ def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) ->
         having = [arm for arm in arms if text in by_arm[arm]]
         words.append(text if len(having) == len(arms) else f"{' and '.join(map(found.label, having))}: {text}")
     if paper.data is not None and found.data is not None and found.data["name"] != paper.data:
-        words.append(f"data {found.data_label} (paper: {paper.data})")
+        words.append(f"data {found.data_label} (paper: {data_title(paper.data)})")
     return words
 
 

@@ -18,6 +18,9 @@ from diffplast.core.task import Metric, Task, of_arm
 STAY = 5
 """Windows of training in a row that have to be under a level before it counts as reached."""
 
+TITLES = {"cifar10": "CIFAR-10", "omniglot": "Omniglot"}
+"""Data sets whose names people write otherwise than params.yaml."""
+
 
 class ResultsError(UserError):
     """What is wrong with a result file, and the command that makes it."""
@@ -222,7 +225,12 @@ class TaskResults:
         """The data set in words: its name, or the description of images or characters of one's own."""
         if self.data is None:
             return "no data"
-        return self.data["description" if self.data["name"] == "folder" else "name"]
+        return self.data["description"] if self.data["name"] == "folder" else data_title(self.data["name"])
+
+
+def data_title(name: str) -> str:
+    """A data set's name in params.yaml as people write it."""
+    return TITLES.get(name, name)
 
 
 def read(name: str, scale: str, checked: BaseModel) -> TaskResults:

@@ -85,8 +85,9 @@ def dashes(arm: str, arms: list[str]) -> str:
 
 
 def title(figure: Figure, text: str, width: int = 52) -> None:
-    """Head a figure with its finding."""
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    """Head a figure with its finding, in lines of about the same length so that no word is left alone."""
+    ways = [textwrap.wrap(text, most, break_long_words=False, break_on_hyphens=False) for most in range(1, width + 1)]
+    lines = next(lines for lines in ways if len(lines) <= len(ways[-1]))
     figure.suptitle("\n".join(lines), x=0.01, ha="left", weight="bold")
 
 

@@ -47,12 +47,12 @@ def _interval(found: TaskResults, arm: str, metric: str) -> tuple[str, tuple[flo
     interval = statistics.mean_interval(values)
     if interval is None:
         return f"{numbers.spread(found.measure, values)}, on {found.data_label}", None, float(values.mean())
-    mean, low, high = interval
+    mean, low, high = interval[0], max(interval[1], 0.0), min(interval[2], 1.0)  # an accuracy is a share
     said = (
         f"mean {numbers.percent(mean)} (95{numbers.NBSP}% interval over {numbers.seeds(len(values))}: "
         f"{numbers.percent(low)} to {numbers.percent(high)}), on {found.data_label}"
     )
-    return said, interval, mean
+    return said, (mean, low, high), mean
 
 
 def as_published(arm: str, published: Quoted) -> Callable[[TaskResults], Measured]:
