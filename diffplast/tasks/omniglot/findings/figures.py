@@ -74,8 +74,8 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
     for metric, how in EVALUATIONS.items():
         values = results.values("homogeneous", metric)
         parts.append(f"{numbers.percent(float(values.mean())) if len(values) else 'no result'} ({how})")
-    heading = f"One-shot accuracy on {results.data_label} with a shared α, mean of seeds: {', '.join(parts)}"
-    style.title(figure, f"{heading}; published: {numbers.percent(ACCURACY.value)}")
+    heading = f"One-shot accuracy on {results.data_label} with a shared{numbers.NBSP}α, mean of seeds:"
+    style.title(figure, f"{heading} {', '.join(parts)}; published: {numbers.percent(ACCURACY.value)}")
     said = ["; ".join(f"{name} {text}" for name, *_, text, _ in part) for part in (rows[:ours], rows[ours:])]
     return figure, (
         f"Accuracy, {WAYS.value:g}-way 1-shot. Ours, a dot for each seed, on {results.data_label}: {said[0]}. "
