@@ -318,7 +318,7 @@ def test_lines_of_a_heading_are_of_about_the_same_length():
     figure = Figure()
     style.title(figure, "Loss after 200 episodes: 6.48 (plastic), 48.8 (plastic, slow); 45.7 in the figure 2", width=39)
     lengths = [len(line) for line in figure.get_suptitle().split("\n")]
-    assert len(lengths) == 3 and max(lengths) <= 43 and min(lengths) > 20
+    assert len(lengths) == 3 and max(lengths) <= 39 and min(lengths) > 20
 
 
 def test_no_words_of_table_1_cover_others(make_tree):

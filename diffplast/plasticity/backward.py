@@ -17,6 +17,7 @@ import numpy as np
 from .forward import (
     MAX_PENDING,
     ROWS,
+    block_at,
     decay_of,
     get_update,
     new_updates,
@@ -38,7 +39,8 @@ class Gradients(NamedTuple):
     outputs (T + 1, B, N): cotangents of the states; becomes the gradients of initial state and inputs.
     trace (B or 1, N, N): if `final_given`, the cotangent of the final trace; becomes the gradient of the initial one.
     deltas (T, B, N), set at products: gradients by the argument of tanh, 0 for clamped neurons; if there are none,
-    these may be the rows of `outputs` after the first. eta (B, strips): parts of the gradient of eta, set.
+    these may be the rows of `outputs` after the first. eta (B, strips): parts of the gradient of eta, set. `trace`
+    lies in strips.
     """
 
     outputs: np.ndarray
@@ -55,7 +57,7 @@ class Scratch(NamedTuple):
     (2, strips, MAX_PENDING + 1, N): sums over the columns of each strip, by_pre of each update of a pass and, last,
     back; two passes take turns. by_columns (MAX_PENDING, 2, N): by_post and by_decay. inverse (N): 1 / decay.
     undo: whether updates may be undone. near, far: checkpoints are at most `far` updates apart, and fewer than `near`
-    only at the first.
+    only at the first. trace and checkpoints lie in strips.
     """
 
     trace: np.ndarray
@@ -95,25 +97,28 @@ def _begin(work, trace):
     """Store the trace before every update that has a checkpoint, for own columns.
 
     Where there is no gradient by the final trace, it is 0, and so are sums for rows of padding. trace (B, N, N): the
-    initial one, or (0, 0, 0) for zeros.
+    initial one, in strips, or (0, 0, 0) for zeros.
     """
     episodes, updates, plan, scratch = work.episodes, work.updates, work.plan, work.scratch
     n = episodes.states.shape[2]
-    for i in range(0, rows_of(episodes), ROWS):
-        for j in range(work.bounds[work.first], work.bounds[work.last], LANES):
-            h = zeros(episodes.states, ROWS, 1)
-            if not work.gradients.final_given:
-                store(work.gradients.trace, work.trace_at + i * n + j, n, h)
-            if trace.shape[0] > 0:
-                h = load(trace, (work.b * n + i) * n + j, n, ROWS, 1)
-            u = 0
-            checkpoint = plan.source[0]  # the last one placed
-            while checkpoint >= 0:
-                while u < plan.checkpoint_at[checkpoint]:
-                    h = _updated(episodes.states, i, j, get_update(updates, u), h)
-                    u += 1
-                store(scratch.checkpoints, (checkpoint * n + i) * n + j, n, h)
-                checkpoint -= 1
+    for strip in range(work.first, work.last):
+        begin, end = work.bounds[strip], work.bounds[strip + 1]
+        for i in range(0, rows_of(episodes), ROWS):
+            for j in range(begin, end, LANES):
+                at = block_at(n, begin, end, i, j)
+                h = zeros(episodes.states, ROWS, 1)
+                if not work.gradients.final_given:
+                    store(work.gradients.trace, work.trace_at + at, LANES, h)
+                if trace.shape[0] > 0:
+                    h = load(trace, work.b * n * n + at, LANES, ROWS, 1)
+                u = 0
+                checkpoint = plan.source[0]  # the last one placed
+                while checkpoint >= 0:
+                    while u < plan.checkpoint_at[checkpoint]:
+                        h = _updated(episodes.states, i, j, get_update(updates, u), h)
+                        u += 1
+                    store(scratch.checkpoints, checkpoint * n * n + at, LANES, h)
+                    checkpoint -= 1
     for turn in range(2):
         for strip in range(work.first, work.last):
             scratch.by_rows[turn, strip, :, rows_of(episodes) :] = 0
@@ -149,8 +154,8 @@ def _invert(work, update):
 
 
 @part
-def _back_rows(work, t, i, u, k, turn, undo, multiply):
-    """Gradients that rows i.. and own columns pass on: of the product of step t, if `multiply`, and of update u.
+def _back_rows(work, t, strip, i, u, k, turn, undo, multiply):
+    """Gradients that rows i.. of a strip pass on: of the product of step t, if `multiply`, and of update u.
 
     k: place of the update among those of the pass. turn: which half of by_rows receives the sums.
     """
@@ -161,40 +166,48 @@ def _back_rows(work, t, i, u, k, turn, undo, multiply):
     pre = spread(states, update.pre_at + i, ROWS)
     x_at = (max(t, 0) * batch + work.b) * n
     x = spread(states, x_at + i, ROWS)
-    for strip in range(work.first, work.last):
-        by_pre = back = zeros(states, ROWS, 1)
-        for j in range(work.bounds[strip], work.bounds[strip + 1], LANES):
-            at = i * n + j
-            post = load(states, update.post_at + j, 0, 1, 1)
-            decay = decay_of(update, post)
-            if undo:
-                after = load(scratch.trace, at, n, ROWS, 1)
-                before = fma(pre, post * -update.gain, after) * load(scratch.inverse, j, 0, 1, 1)
-            else:
-                source = work.plan.source[u]
-                before = load(scratch.checkpoints, source * n * n + at, n, ROWS, 1)
-                for earlier in range(work.plan.checkpoint_at[source], u):
-                    before = _updated(states, i, j, get_update(work.updates, earlier), before)
-                after = fma(pre, post * update.gain, decay * before)
-            if scratch.undo:
-                store(scratch.trace, at, n, before)
-            g = load(gradients.trace, work.trace_at + at, n, ROWS, 1)
-            if multiply:
-                d = load(gradients.deltas, x_at + j, 0, 1, 1)
-                a = load(episodes.alpha, at, n, ROWS, 1)
-                back = fma(fma(a, after, load(episodes.weight, at, n, ROWS, 1)), d, back)
-                g = fma(a, x * d, g)
-            by_pre = fma(g, post, by_pre)
-            by_post_at = 2 * k * n + j
-            by_post = load(scratch.by_columns, by_post_at, 0, 1, 1)
-            store(scratch.by_columns, by_post_at, 0, fma_rows(pre, g, by_post))
-            by_decay = load(scratch.by_columns, by_post_at + n, 0, 1, 1)
-            store(scratch.by_columns, by_post_at + n, 0, fma_rows(before, g, by_decay))
-            store(gradients.trace, work.trace_at + at, n, decay * g)
-        sums_at = (turn * strips(n) + strip) * (MAX_PENDING + 1) * n + i
-        store_totals(scratch.by_rows, sums_at + k * n, by_pre)
+    by_pre = back = zeros(states, ROWS, 1)
+    begin, end = work.bounds[strip], work.bounds[strip + 1]
+    for j in range(begin, end, LANES):
+        at = block_at(n, begin, end, i, j)
+        post = load(states, update.post_at + j, 0, 1, 1)
+        decay = decay_of(update, post)
+        if undo:
+            after = load(scratch.trace, at, LANES, ROWS, 1)
+            before = fma(pre, post * -update.gain, after) * load(scratch.inverse, j, 0, 1, 1)
+        else:
+            source = work.plan.source[u]
+            before = load(scratch.checkpoints, source * n * n + at, LANES, ROWS, 1)
+            for earlier in range(work.plan.checkpoint_at[source], u):
+                before = _updated(states, i, j, get_update(work.updates, earlier), before)
+            after = fma(pre, post * update.gain, decay * before)
+        if scratch.undo:
+            store(scratch.trace, at, LANES, before)
+        g = load(gradients.trace, work.trace_at + at, LANES, ROWS, 1)
         if multiply:
-            store_totals(scratch.by_rows, sums_at + MAX_PENDING * n, back)
+            d = load(gradients.deltas, x_at + j, 0, 1, 1)
+            a = load(episodes.alpha, at, LANES, ROWS, 1)
+            back = fma(fma(a, after, load(episodes.weight, at, LANES, ROWS, 1)), d, back)
+            g = fma(a, x * d, g)
+        by_pre = fma(g, post, by_pre)
+        by_post_at = 2 * k * n + j
+        by_post = load(scratch.by_columns, by_post_at, 0, 1, 1)
+        store(scratch.by_columns, by_post_at, 0, fma_rows(pre, g, by_post))
+        by_decay = load(scratch.by_columns, by_post_at + n, 0, 1, 1)
+        store(scratch.by_columns, by_post_at + n, 0, fma_rows(before, g, by_decay))
+        store(gradients.trace, work.trace_at + at, LANES, decay * g)
+    sums_at = (turn * strips(n) + strip) * (MAX_PENDING + 1) * n + i
+    store_totals(scratch.by_rows, sums_at + k * n, by_pre)
+    if multiply:
+        store_totals(scratch.by_rows, sums_at + MAX_PENDING * n, back)
+
+
+@part
+def _back(work, t, u, k, turn, undo, multiply):
+    """The same for all rows and own columns."""
+    for strip in range(work.first, work.last):
+        for i in range(0, rows_of(work.episodes), ROWS):
+            _back_rows(work, t, strip, i, u, k, turn, undo, multiply)
 
 
 @part
@@ -261,7 +274,7 @@ def _update_back(work, u, repeats, k, turn, totals):
 def backward(episodes, steps, trace, gradients, scratch, team):
     """Find the gradients of the episodes of a team, as one member of it; see `Gradients`.
 
-    trace (B, N, N): the initial one, or (0, 0, 0) for zeros.
+    trace (B, N, N): the initial one, in strips, or (0, 0, 0) for zeros.
     """
     length, batch, n = steps.has_free.shape[0], episodes.states.shape[1], episodes.states.shape[2]
     plan = new_plan(length)
@@ -292,15 +305,14 @@ def backward(episodes, steps, trace, gradients, scratch, team):
                 undo, multiply = plan.source[u] < 0, t >= 0 and u == end - 1
                 if undo:
                     _invert(work, get_update(updates, u))
-                for i in range(0, rows_of(episodes), ROWS):
-                    if undo and multiply:
-                        _back_rows(work, t, i, u, u - begin, turn, True, True)
-                    elif undo:
-                        _back_rows(work, t, i, u, u - begin, turn, True, False)
-                    elif multiply:
-                        _back_rows(work, t, i, u, u - begin, turn, False, True)
-                    else:
-                        _back_rows(work, t, i, u, u - begin, turn, False, False)
+                if undo and multiply:
+                    _back(work, t, u, u - begin, turn, True, True)
+                elif undo:
+                    _back(work, t, u, u - begin, turn, True, False)
+                elif multiply:
+                    _back(work, t, u, u - begin, turn, False, True)
+                else:
+                    _back(work, t, u, u - begin, turn, False, False)
             arrived = barrier(team, arrived)
             if t >= 0:
                 _product_back(work, t, turn)
@@ -328,6 +340,7 @@ def matrix_gradients(episodes, steps, trace, deltas, weight, alpha, team):
 
     weight = sum of pre^T delta over episodes and products, in their order; alpha = sum of (pre^T delta) * H. The
     traces are made once more, in registers: a matrix of sums would leave the cache between the passes of `backward`.
+    trace: as there. The two matrices of sums lie row after row.
     """
     batch, n = episodes.states.shape[1:]
     plan = new_plan(steps.has_free.shape[0])
@@ -339,23 +352,25 @@ def matrix_gradients(episodes, steps, trace, deltas, weight, alpha, team):
         for u in range(plan.pass_end[passes - 1]):
             t = plan.update_step[u]
             set_update(updates, u, update_of(episodes, b, t, steps.repeats[t, b] if t >= 0 else 1))
-        for i in range(low, high, ROWS):
-            for j in range(0, n, LANES):
-                h = by_weight = by_alpha = zeros(episodes.states, ROWS, 1)
-                if b > 0:
-                    by_weight = load(weight, i * n + j, n, ROWS, 1)
-                    by_alpha = load(alpha, i * n + j, n, ROWS, 1)
-                if trace.shape[0] > 0:
-                    h = load(trace, (b * n + i) * n + j, n, ROWS, 1)
-                u = 0
-                for p in range(passes):
-                    while u < plan.pass_end[p]:
-                        h = _updated(episodes.states, i, j, get_update(updates, u), h)
-                        u += 1
-                    if plan.pass_step[p] >= 0:
-                        at = (plan.pass_step[p] * batch + b) * n
-                        product = spread(episodes.states, at + i, ROWS) * load(deltas, at + j, 0, 1, 1)
-                        by_weight = by_weight + product
-                        by_alpha = fma(product, h, by_alpha)
-                store(weight, i * n + j, n, by_weight)
-                store(alpha, i * n + j, n, by_alpha)
+        for strip in range(strips(n)):
+            begin, end = strip_begin(n, strip), strip_begin(n, strip + 1)
+            for i in range(low, high, ROWS):
+                for j in range(begin, end, LANES):
+                    h = by_weight = by_alpha = zeros(episodes.states, ROWS, 1)
+                    if b > 0:
+                        by_weight = load(weight, i * n + j, n, ROWS, 1)
+                        by_alpha = load(alpha, i * n + j, n, ROWS, 1)
+                    if trace.shape[0] > 0:
+                        h = load(trace, b * n * n + block_at(n, begin, end, i, j), LANES, ROWS, 1)
+                    u = 0
+                    for p in range(passes):
+                        while u < plan.pass_end[p]:
+                            h = _updated(episodes.states, i, j, get_update(updates, u), h)
+                            u += 1
+                        if plan.pass_step[p] >= 0:
+                            at = (plan.pass_step[p] * batch + b) * n
+                            product = spread(episodes.states, at + i, ROWS) * load(deltas, at + j, 0, 1, 1)
+                            by_weight = by_weight + product
+                            by_alpha = fma(product, h, by_alpha)
+                    store(weight, i * n + j, n, by_weight)
+                    store(alpha, i * n + j, n, by_alpha)

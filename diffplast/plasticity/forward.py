@@ -9,6 +9,10 @@
     pending         updates of the trace not made yet: the next pass over it makes them
     strip           columns that are one part of the work; members of a team share the strips of an episode
 
+Matrices lie strip after strip, a strip block after block, row of blocks after row of blocks (`block_at`; strips.py
+copies to this form and back): what a member works on is memory of its own, and no processor fetches beforehand what
+another works on.
+
 Every sum goes over rows from first to last and, within a strip, over columns in an order of its own: how many threads
 share the strips changes no bit.
 """
@@ -32,8 +36,8 @@ class Episodes(NamedTuple):
 
     states (T + 1, B, N): row t + 1 holds the input of step t and receives its activity. clamped (T, B, N) or, for
     none, (0, 0, 0): bytes, 1 for clamped neurons. trace (B, N, N): as `forward` and `forward_step` leave it.
-    sums (B, N): scratch. weight, alpha (N, N). eta: the rate of the trace. oja: whether that is the rule.
-    neurons: without padding; rows of padding are not worked on.
+    sums (B, N): scratch. weight, alpha (N, N). eta: the rate of the trace. oja: whether that is the rule. neurons:
+    without padding; rows of padding are not worked on. trace, weight and alpha lie in strips.
     """
 
     states: np.ndarray
@@ -135,15 +139,24 @@ def strip_begin(n, strip):
 
 
 @part
+def block_at(n, begin, end, i, j):
+    """Where the block of rows i.. and columns j.. of a matrix begins; columns begin..end are its strip.
+
+    Its rows are LANES numbers apart.
+    """
+    return begin * n + i * (end - begin) + ROWS * (j - begin)
+
+
+@part
 def _update(episodes, b, i, update, begin, end):
-    """Make an update of rows i.. of the trace."""
+    """Make an update of rows i.. of the trace, in one strip."""
     n = episodes.states.shape[2]
     pre = spread(episodes.states, update.pre_at + i, ROWS)
     for j in range(begin, end, LANES):
-        at = (b * n + i) * n + j
+        at = b * n * n + block_at(n, begin, end, i, j)
         post = load(episodes.states, update.post_at + j, 0, 1, 1)
-        h = fma(pre, post * update.gain, decay_of(update, post) * load(episodes.trace, at, n, ROWS, 1))
-        store(episodes.trace, at, n, h)
+        h = fma(pre, post * update.gain, decay_of(update, post) * load(episodes.trace, at, LANES, ROWS, 1))
+        store(episodes.trace, at, LANES, h)
 
 
 @part
@@ -153,11 +166,11 @@ def _update_multiply(episodes, b, t, i, update, begin, end):
     pre = spread(episodes.states, update.pre_at + i, ROWS)
     x = spread(episodes.states, (t * episodes.states.shape[1] + b) * n + i, ROWS)
     for j in range(begin, end, LANES):
-        at = (b * n + i) * n + j
-        post = load(episodes.states, update.post_at + j, 0, 1, 1)
-        h = fma(pre, post * update.gain, decay_of(update, post) * load(episodes.trace, at, n, ROWS, 1))
-        store(episodes.trace, at, n, h)
-        w, a = load(episodes.weight, i * n + j, n, ROWS, 1), load(episodes.alpha, i * n + j, n, ROWS, 1)
+        at = block_at(n, begin, end, i, j)
+        post, h_at = load(episodes.states, update.post_at + j, 0, 1, 1), b * n * n + at
+        h = fma(pre, post * update.gain, decay_of(update, post) * load(episodes.trace, h_at, LANES, ROWS, 1))
+        store(episodes.trace, h_at, LANES, h)
+        w, a = load(episodes.weight, at, LANES, ROWS, 1), load(episodes.alpha, at, LANES, ROWS, 1)
         total = load(episodes.sums, b * n + j, 0, 1, 1)
         store(episodes.sums, b * n + j, 0, fma_rows(x, fma(a, h, w), total))
 
@@ -197,14 +210,16 @@ def forward_step(episodes, b, t):
     n = episodes.states.shape[2]
     update = update_of(episodes, b, t - 1, 1)
     _clear_sums(episodes, b, 0, n)
-    for i in range(0, rows_of(episodes), ROWS):
-        _update_multiply(episodes, b, t, i, update, 0, n)
+    for strip in range(strips(n)):
+        begin, end = strip_begin(n, strip), strip_begin(n, strip + 1)
+        for i in range(0, rows_of(episodes), ROWS):
+            _update_multiply(episodes, b, t, i, update, begin, end)
     _activate(episodes, b, t, 0, n)
 
 
 @part
 def _forward_pass(episodes, b, t, updates, pending, begin, end):
-    """Make the first `pending` updates, and then the product of step t unless that is -1, of some columns."""
+    """Make the first `pending` updates, and then the product of step t unless that is -1, of one strip."""
     if t >= 0:
         _clear_sums(episodes, b, begin, end)
     for i in range(0, rows_of(episodes), ROWS):
@@ -225,8 +240,7 @@ def forward(episodes, steps, start, stop, finish, team):
     The trace lacks the last step's update unless `finish`.
     """
     n = episodes.states.shape[2]
-    begin = strip_begin(n, strips(n) * team.rank // team.size)
-    end = strip_begin(n, strips(n) * (team.rank + 1) // team.size)
+    own = range(strips(n) * team.rank // team.size, strips(n) * (team.rank + 1) // team.size)
     updates = new_updates(MAX_PENDING, episodes.states)
     arrived = 0
     for b in range(team.first, episodes.states.shape[1], team.stride):
@@ -238,7 +252,9 @@ def forward(episodes, steps, start, stop, finish, team):
             multiply = not last and steps.has_free[t, b] > 0
             push = not last and steps.repeats[t, b] > 0
             if multiply or (push and pending == MAX_PENDING) or (last and finish and pending > 0):
-                _forward_pass(episodes, b, t if multiply else -1, updates, pending, begin, end)
+                for strip in own:
+                    begin, end = strip_begin(n, strip), strip_begin(n, strip + 1)
+                    _forward_pass(episodes, b, t if multiply else -1, updates, pending, begin, end)
                 pending = 0
                 if multiply:
                     arrived = barrier(team, arrived)

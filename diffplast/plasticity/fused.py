@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from . import backward, forward
 from .autograd import resized
 from .simd import LANES
+from .strips import from_strips, to_strips
 from .threads import Team, run_team
 
 # Least and largest number of updates between two checkpoints of the trace, and how many numbers all may hold.
@@ -54,9 +55,18 @@ def _teams(batch, n, steps):
     return (min(batch, threads), 1) if n < ONE_TEAM else (1, min(threads, forward.strips(n)))
 
 
-def _padded(tensor, dimensions, width):
-    """The tensor with its last dimensions filled with zeros to the width that the compiled loops work on."""
-    return pad(tensor.detach(), (0, width - tensor.shape[-1]) * dimensions).contiguous()
+def _in_strips(matrices, width):
+    """Matrices (B, N, N) as the compiled loops see them, (B, width, width): a copy."""
+    found = matrices.new_empty(len(matrices), width, width)
+    to_strips(*_arrays(matrices.detach().contiguous(), found))
+    return found
+
+
+def _out_of_strips(matrices, n):
+    """The inverse."""
+    found = matrices.new_empty(len(matrices), n, n)
+    from_strips(*_arrays(matrices, found))
+    return found
 
 
 def _arrays(*tensors):
@@ -72,12 +82,13 @@ class FusedRecording:
         self._states = weight.new_zeros(capacity + 1, batch, width)
         self._states[0, :, : self.n] = x.detach()
         self.shared_alpha = alpha.ndim == 0
-        self.weight, self.alpha = _padded(weight, 2, width), _padded(alpha.expand_as(weight), 2, width)
+        self.weight = _in_strips(weight[None], width)[0]
+        self.alpha = _in_strips(alpha.expand_as(weight)[None], width)[0]
         self.eta, self.eta_dtype, self.oja = float(eta.detach()), eta.dtype, rule == "oja"
         if trace is None:
             self.initial_trace, self._trace = weight.new_empty(0, width, width), weight.new_zeros(batch, width, width)
         else:
-            self.initial_trace = _padded(trace, 2, width)
+            self.initial_trace = _in_strips(trace, width)
             self._trace = self.initial_trace.clone()
         self.clamped = clamped is not None
         # What the loops see of it: an empty array stands for none. Neurons of the padding are clamped.
@@ -102,10 +113,10 @@ class FusedRecording:
 
     def hand_over_trace(self):
         """The trace after the last step, (B, N, N), as a tensor of its own; no step can follow."""
-        trace, n = self._trace, self.n
+        trace = _out_of_strips(self._trace, self.n)
         self._trace = trace.new_empty(0, self.width, self.width)
         self.episodes = self.episodes._replace(trace=self._trace.numpy())
-        return trace if n == self.width else trace[:, :n, :n].contiguous()
+        return trace
 
     def resize(self, capacity):
         """Room for more steps of free neurons, or exactly for those made."""
@@ -149,8 +160,7 @@ class FusedRecording:
             outputs[-1, :, :n] += grad_x
         final_given = grad_trace is not None
         if final_given:
-            grad_trace = _padded(grad_trace, 2, width)
-            grad_trace = grad_trace.clone() if n == width else grad_trace
+            grad_trace = _in_strips(grad_trace, width)
         elif trace_wanted:
             grad_trace = states.new_empty(batch, width, width)
         deltas = outputs[1:] if not self.clamped else _reused("deltas", states, length - 1, batch, width)
@@ -202,5 +212,5 @@ class FusedRecording:
             else alpha[:n, :n].contiguous(),
             states.new_tensor(reduce(operator.add, eta.flatten().tolist()), dtype=self.eta_dtype),
             outputs[0],
-            grad_trace[:, :n, :n] if trace_wanted else None,
+            _out_of_strips(grad_trace, n) if trace_wanted else None,
         )

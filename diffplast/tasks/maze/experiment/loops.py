@@ -39,6 +39,7 @@ from diffplast.plasticity.simd import (
     tanh,
     zeros,
 )
+from diffplast.plasticity.strips import to_strips
 from diffplast.plasticity.threads import Team
 from diffplast.tasks.maze.experiment.env import INPUTS, MOVES
 
@@ -102,20 +103,30 @@ def _packed(matrix, rows, width):
 
 
 @part
+def _in_strips(matrix, n, width):
+    """A matrix (n, n), or (1, 1) for one number everywhere, in the order of the recurrence's own loops."""
+    whole, found = np.empty((1, n, n), np.float32), np.empty((1, width, width), np.float32)
+    for i in range(n):
+        for j in range(n):
+            whole[0, i, j] = matrix[i, j] if matrix.shape[0] == n else matrix[0, 0]
+    to_strips(whole, found)
+    return found[0]
+
+
+@part
 def _recurrence(parameters, states, trace):
-    """What the recurrence's own loops see of it. Without plasticity alpha has no elements, and nor has the trace."""
+    """What the recurrence's own loops see of it.
+
+    Without plasticity alpha has no elements, and nor has the trace; the weight then lies row after row.
+    """
     batch, width = states.shape[1:]
-    n, alpha = parameters.weight.shape[0], parameters.alpha
-    if alpha.shape[0] == 1 and n > 1:
-        full = np.zeros((width, width), np.float32)
-        for i in range(n):
-            for j in range(n):
-                full[i, j] = alpha[0, 0]
+    n = parameters.weight.shape[0]
+    if parameters.alpha.shape[0] > 0:
+        weight, alpha = _in_strips(parameters.weight, n, width), _in_strips(parameters.alpha, n, width)
     else:
-        full = _packed(alpha, width if alpha.shape[0] > 0 else 0, width)
-    weight, sums = _packed(parameters.weight, width, width), np.empty((batch, width), np.float32)
-    none_clamped = np.empty((0, 0, 0), np.uint8)
-    return forward.Episodes(states, none_clamped, trace, sums, weight, full, parameters.eta, True, n)
+        weight, alpha = _packed(parameters.weight, width, width), np.empty((0, width), np.float32)
+    sums, none_clamped = np.empty((batch, width), np.float32), np.empty((0, 0, 0), np.uint8)
+    return forward.Episodes(states, none_clamped, trace, sums, weight, alpha, parameters.eta, True, n)
 
 
 @part
