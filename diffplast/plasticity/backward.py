@@ -158,6 +158,7 @@ def _back_rows(work, t, strip, i, u, k, turn, undo, multiply):
     """Gradients that rows i.. of a strip pass on: of the product of step t, if `multiply`, and of update u.
 
     k: place of the update among those of the pass. turn: which half of by_rows receives the sums.
+    More than eight parameters: the last two are constants where it is put in place.
     """
     episodes, gradients, scratch = work.episodes, work.gradients, work.scratch
     states = episodes.states

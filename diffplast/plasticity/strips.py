@@ -32,11 +32,10 @@ def to_strips(matrices, in_strips):
 @kernel
 def from_strips(in_strips, matrices):
     """The inverse: copy matrices (B, M, M) to (B, N, N)."""
-    batch, n = matrices.shape[:2]
-    width, numbers = in_strips.shape[1], in_strips.ravel()
-    for b in range(batch):
-        for strip in range(strips(width)):
-            begin, end = strip_begin(width, strip), strip_begin(width, strip + 1)
+    numbers, n, width = in_strips.ravel(), matrices.shape[1], in_strips.shape[1]
+    for strip in range(strips(width)):
+        begin, end = strip_begin(width, strip), strip_begin(width, strip + 1)
+        for b in range(matrices.shape[0]):
             for i in range(0, n, ROWS):
                 for j in range(begin, min(end, n), LANES):
                     at = b * width * width + block_at(width, begin, end, i, j)
