@@ -5,7 +5,7 @@ The recurrence, training episodes of every task and where their time goes, check
 
 from benchmarks import checkpoints, cluster, episodes, recurrence, shares
 
-print("# python -m benchmarks")
+print("# python -m benchmarks\n\nThe table of whole training episodes is the one to look at: how much faster a run is than the naive loop.")
 for benchmark in (recurrence, episodes, shares, checkpoints, cluster):
     print(f"\n## {benchmark.__doc__.splitlines()[0]}\n", flush=True)
     benchmark.main()
