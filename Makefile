@@ -30,7 +30,7 @@ reproduce: setup ## set up, then run the pipeline at SCALE=smoke|laptop|study (l
 	python -m diffplast.parallel
 	@echo "$(CURDIR)/reports/$(SCALE)/index.html"
 
-study: setup     ## the study on Omniglot and CIFAR-10, about 21 hours on 2 cores; see docs/study.md
+study: setup     ## the study on Omniglot and CIFAR-10, about 30 hours on 2 cores; see docs/study.md
 	python -m stages.study
 
 setup: $(BIN)/.done ## make the virtual environment with the pinned packages

@@ -4,7 +4,7 @@
 
 First, for every arm at the scale of params.yaml: episodes a second of one run on all cores, and of as many runs of one
 thread as there are cores, at the same time, one after the other in turns. Then, calculated from the rates of the runs
-of one thread and from what evaluation and DVC take, the time of a whole scale on more cores. Runs are taken to their
+of one thread and from what evaluation and DVC take, the time of that scale on more cores. Runs are taken to their
 full length, the longest first, each by the first core that is free. `diffplast.parallel` also puts runs that memory
 slows beside others, which is faster; that is not calculated.
 """
@@ -25,7 +25,6 @@ from diffplast.parallel.__main__ import reproduce_here
 from diffplast.parallel.resources import usable_cores
 
 CORES = (1, 2, 4, 8, 16, 32, 64, 128)
-SCALES = ("laptop", "study")
 STAGE_SECONDS = 1.0  # of a stage around its work: its process, reading what it needs, DVC's record; two stages a run
 WORKER_SECONDS = 7.0  # the same on a worker of a cluster: Python, DVC, push
 REST_SECONDS = 60.0  # data sets, figures, report; about
@@ -109,19 +108,18 @@ def main():
             rows.append([name, arm, f"{alone:.1f}", f"{cores * shared:.1f}", f"{cores * shared / alone:.2f}"])
     print(f"\nTraining episodes a second, at {scale}\n\n" + table(rows))
 
-    for whole in SCALES:
-        alone = lengths(whole, rates)
-        longest = max(alone, key=alone.get)
-        rows = [["cores", "minutes", "on a cluster", "limited by"]]
-        for count in CORES:
-            here, there = (
-                (makespan([run + 2 * around for run in alone.values()], count) + REST_SECONDS) / 60
-                for around in (STAGE_SECONDS, WORKER_SECONDS)
-            )
-            bound = sum(alone.values()) / count > alone[longest]
-            limit = "work" if bound else f"longest run: {longest[0]} {longest[1]}"
-            rows.append([str(count), f"{here:.1f}", f"{there:.1f}", limit])
-        print(f"\n{whole}: {len(alone)} runs, {sum(alone.values()) / 3600:.1f} hours of one core\n\n" + table(rows))
+    alone = lengths(scale, rates)
+    longest = max(alone, key=alone.get)
+    rows = [["cores", "minutes", "on a cluster", "limited by"]]
+    for count in CORES:
+        here, there = (
+            (makespan([run + 2 * around for run in alone.values()], count) + REST_SECONDS) / 60
+            for around in (STAGE_SECONDS, WORKER_SECONDS)
+        )
+        bound = sum(alone.values()) / count > alone[longest]
+        limit = "work" if bound else f"longest run: {longest[0]} {longest[1]}"
+        rows.append([str(count), f"{here:.1f}", f"{there:.1f}", limit])
+    print(f"\n{scale}: {len(alone)} runs, {sum(alone.values()) / 3600:.1f} hours of one core\n\n" + table(rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
     python -m benchmarks.recurrence [--quick]
 
 An episode here is forward and backward through the recurrence alone, without the update of the weights. Ratios are
-against the naive loop at batch 1, per episode, from the smallest times of one run in which all took turns.
+against the naive loop at batch 1, per episode, from the smallest times of one run in which all took turns. The maze has
+the released program's 200 neurons here. "binary, added" has its inputs added, as that program does, not clamped. The
+last table is how the cost of the fused form grows.
 """
 
 import argparse
