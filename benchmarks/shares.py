@@ -2,9 +2,9 @@
 
     python -m benchmarks.shares [--quick]
 
-"binary" has the text's 201 steps here. "recurrence" is the compiled loops with what prepares their arguments, forward and
-backward: in the maze whole episodes, with agent, maze and loss; "loop" is progress, curves and checkpoints; "rest" is
-convolutions, input and output layers, loss and the update of the weights.
+"binary" has the text's 201 steps here. "recurrence" is the compiled loops with what prepares their arguments, forward
+and backward: in the maze whole episodes, with agent, maze and loss; "loop" is progress, curves and checkpoints; "rest"
+is convolutions, input and output layers, loss and the update of the weights.
 """
 
 import argparse

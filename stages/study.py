@@ -10,6 +10,7 @@ dvc.lock (DVC rewrites these files after each stage, and so many runs would slow
 
 import argparse
 import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -42,12 +43,12 @@ def choose(archives: Path | None, images: Path | None, description: str | None) 
         if archives is not None and (archives / name).exists():
             link(archives / name)
             checksum = hashlib.sha256((archives / name).read_bytes()).hexdigest()
-            chosen += [f"{option}.mirror={DOWNLOADS / name}", f"{option}.sha256={checksum}"]
+            chosen += [f"{option}.mirror={json.dumps(str(DOWNLOADS / name))}", f"{option}.sha256={checksum}"]
     if images is not None:
         link(images)
         folder = "data.images.folder"
-        chosen += [f"{folder}.path={DOWNLOADS / images.name}", f"{folder}.test_share=0.2"]
-        chosen += [f"{folder}.description={description or 'null'}"]
+        chosen += [f"{folder}.path={json.dumps(str(DOWNLOADS / images.name))}", f"{folder}.test_share=0.2"]
+        chosen += [f"{folder}.description={json.dumps(description or None, ensure_ascii=False)}"]
     params.assign(chosen)
 
 

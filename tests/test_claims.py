@@ -1,6 +1,7 @@
 """Claims: every verdict that follows from what a rule has found, and how claims are written down."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,14 @@ def test_holm_and_hodges_lehmann():
     assert (few.low, few.high, few.smallest, few.wins) == (None, None, pytest.approx(1 / 3), 1)
 
 
+def test_equal_values_of_two_arms_are_counted_in_the_rank_sum_test():
+    # Of the 70 ways to deal out three values of 0.9 and five of 1, five leave the first arm without a 0.9.
+    assert statistics.rank_sum([1, 1, 1, 1], [1, 0.9, 0.9, 0.9], higher_is_better=True).p == pytest.approx(10 / 70)
+    assert statistics.rank_sum([1, 1], [1, 1], higher_is_better=True).p == 1
+    many = statistics.rank_sum([1.0] * 15, [0.9] * 14 + [1.0], higher_is_better=True)
+    assert 0 < many.p < 1e-5
+
+
 def test_a_failed_run_leaves_the_claim_open_and_is_named(make_tree):
     tree = make_tree("binary", episodes=400)
     set_curves(tree, "binary", "plastic", falling(50, 400), falling(50, 400))
@@ -142,6 +151,32 @@ def test_differences_are_named_with_what_the_paper_has(make_tree):
     ]
     own = Conditions(settings={"batch": 8, "lr": {"plastic": 1e-3, "nonplastic": 3e-4}}, episodes=400)
     assert differences(found, ("plastic", "nonplastic"), own) == []
+
+
+def test_longer_training_is_named_too_where_the_claim_does_not_count_episodes(make_tree):
+    found = make_tree("binary", episodes=4000).read("binary")
+    paper = Conditions(episodes=2000)
+    assert differences(found, ("plastic",), paper) == ["4,000 training episodes (paper: 2,000)"]
+    assert differences(found, ("plastic",), replace(paper, flat_counts=False)) == []
+
+
+@pytest.mark.parametrize(
+    "task, change",
+    [
+        ("maze", {"goal_reward": 1000.0}), ("maze", {"bump_reward": 0.0}), ("maze", {"discount": 0.5}),
+        ("maze", {"eta": 0.9}), ("binary", {"eta": 0.9}), ("binary", {"times": {"test": 60}}),
+    ],
+)  # fmt: skip
+def test_another_environment_is_a_difference(make_tree, task, change):
+    found = make_tree(task).read(task)
+    (claim, *_) = findings.load(task).claims
+    before = differences(found, claim.arms, claim.conditions)
+    block = found.block.model_dump(by_alias=True)
+    for key, value in change.items():
+        block["experiment"][key] = block["experiment"][key] | value if isinstance(value, dict) else value
+    changed = replace(found, block=type(found.block).model_validate(block))
+    (new,) = set(differences(changed, claim.arms, claim.conditions)) - set(before)
+    assert next(iter(change)) in new.replace(" ", "_")
 
 
 def test_a_decay_that_never_comes_is_no_difference(make_tree):
@@ -220,7 +255,7 @@ def test_the_readmes_table_has_one_number_a_cell_of_both_scales(make_tree):
     lines = readme.table({"laptop": counted, "study": counted[:1]}).splitlines()
     assert lines[0] == "| | claim | paper | [laptop](reports/laptop/claims.md) | [study](reports/study/claims.md) |"
     assert len(lines) == 2 + len(counted) < 2 + len(entries)
-    assert lines[2].startswith("| **Maze** | plastic beats non-plastic | 148 vs 56.9 | ")
+    assert lines[2].startswith("| **Maze** | plastic beats non-plastic | 148 vs 56.9 in training | ")
     assert lines[3].startswith("|  | non-plastic gets stuck | ") and lines[3].endswith(" | not run yet |")
     assert "reproduced (0 laptop, 0 study)" in readme.legend({"laptop": counted, "study": counted[:1]})
 

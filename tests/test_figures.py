@@ -19,8 +19,9 @@ from PIL import Image, ImageColor, ImageSequence
 from diffplast.core import params, registry
 from diffplast.page.overview import overview
 from diffplast.report import curves, figures, findings, results, style
-from diffplast.report.paper import PaperCurve
+from diffplast.report.paper import PaperCurve, curve
 from diffplast.tasks.maze.findings import animation
+from diffplast.tasks.maze.findings import figures as maze_figures
 from diffplast.tasks.maze.findings.figures import GOAL, track
 
 from .made_up import COURSES, ROOT, Tree, run_script
@@ -246,7 +247,7 @@ def test_numbers_for_the_page_are_those_that_are_drawn(make_tree):
 
 
 def test_the_papers_curve_ends_where_ours_does(make_tree):
-    theirs = PaperCurve("paper", np.array([0, 100, 200]), np.array([9.0, 5, 1]), *np.zeros((3, 0)))
+    theirs = PaperCurve("paper", "", np.array([0, 100, 200]), np.array([9.0, 5, 1]), *np.zeros((3, 0)))
     assert [part.tolist() for part in curves.within(theirs, 150, log=False)] == [[0, 100, 150], [9, 5, 3]]
     assert [part.tolist() for part in curves.within(theirs, 900, log=True)] == [[100, 200], [5, 1]]
     assert [len(part) for part in curves.within(theirs, 50, log=True)] == [0, 0]
@@ -259,6 +260,20 @@ def test_the_papers_curve_ends_where_ours_does(make_tree):
     lines = curves.draw_curves(axes := _axes(), tree.read("maze"))
     grey = [line for line in axes.lines if line.get_color() == style.OTHERS]
     assert len(lines) == 3 and len(grey) == 2 and all(line.get_linewidth() < 1 for line in grey)
+
+
+def test_the_papers_band_has_a_gap_where_it_could_not_be_read():
+    theirs = curve(6, "maze", "plastic")
+    parts = [(theirs.band_episodes[part][[0, -1]]).tolist() for part in curves.bands(theirs, 1_000_000)]
+    assert parts[0] == [20_000, 30_000] and parts[1][0] == 200_000
+    assert [curves.bands(theirs, longest) for longest in (0, 20_000)] == [[], []]
+    assert curves.bands(curve(2, "binary", "plastic"), 250) == [slice(0, 23)]
+
+
+def test_the_maze_shown_is_typical_before_and_after_training():
+    early, late = np.zeros((5, 3)), np.zeros((5, 3))
+    early[:, 0], late[:, 0] = [61, -14, 1, 0, 3], [120, 100, 90, 110, 130]
+    assert maze_figures.typical({"early_reward": early, "late_reward": late}) == 3
 
 
 def test_every_seed_is_drawn_and_long_curves_are_condensed(make_tree):
@@ -301,7 +316,9 @@ def test_the_sweep_names_the_last_level_that_both_have_reached(make_tree):
         tree.set_curve(run, {episodes * i // 10: 0.2 if i < 6 else 0.025 for i in range(1, 11)})
         tree.set_values("binary_small", arm, 0.025)
     svg = drawn(tree, "binary_small", "binary_small_sweep")
-    assert "At 3\u00a0% the LSTM needs 250 times the plastic network's episodes (283 in figure 3)" in svg
+    title = " ".join(svg.split("<dc:title>")[1].split("</dc:title>")[0].split())
+    assert title.startswith("At 3 % the LSTM needs 250 times the episodes of a plastic network that is shown its ")
+    assert "(283 in figure 3), and " in title
 
 
 def test_table_1_has_both_evaluations(make_tree):

@@ -1,5 +1,9 @@
 """The layer in other people's code: what is done to any layer of torch works, or fails with a sentence that helps."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.autograd import forward_ad
@@ -106,6 +110,24 @@ def test_what_an_agent_changes_in_place_is_not_recorded(backend):
     outputs, _ = rollout.outputs(inputs)
     torch.testing.assert_close(outputs, plastic_rnn(inputs, layer.weight, layer.alpha, layer.eta)[0])
     assert torch.autograd.grad(outputs.sum(), layer.weight)[0].any()
+
+
+@pytest.mark.parametrize("again", [False, True])
+@every_kind
+@every_backend
+def test_a_mask_that_is_filled_anew_before_the_backward_pass_is_noticed(backend, kind, again):
+    layer, inputs, clamped = make(backend, kind), torch.randn(6, 2, 5).tanh(), torch.rand(6, 2, 5) < 0.5
+    arguments = (inputs, layer.weight, layer.alpha, layer.eta, clamped)
+    outputs, _ = plastic_rnn(*arguments, backend=layer.backend)
+    expected = torch.autograd.grad(outputs.sum(), layer.weight)[0]
+    outputs, _ = plastic_rnn(*arguments, backend=layer.backend)
+    clamped.fill_(True)
+    try:  # the gradient of what was computed, or an error
+        found = torch.autograd.grad(outputs.sum(), layer.weight, create_graph=again)[0]
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)
+    else:
+        torch.testing.assert_close(found, expected)
 
 
 @every_kind
@@ -252,6 +274,25 @@ def test_errors_say_what_was_given(change, message):
     arguments = {"inputs": torch.zeros(3, 2, 5), "weight": torch.zeros(5, 5), "alpha": torch.zeros(5, 5)}
     with pytest.raises(ValueError, match=message):
         plastic_rnn(**(arguments | {"eta": torch.tensor(0.1)} | change))
+
+
+def test_errors_of_the_module_and_of_rollouts():
+    layer = PlasticRNN(3, 5)
+    with pytest.raises(ValueError, match="inputs: expected a tensor, got list"):
+        layer([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"state: expected \(x, trace\)"):
+        layer(torch.zeros(4, 3), torch.zeros(5))
+    for batch in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="batch: expected a number of episodes"):
+            PlasticRollout(layer.weight, layer.alpha, layer.eta, batch)
+
+
+def test_torch_finds_how_long_its_threads_are_to_spin_unless_that_was_said():
+    code = "import os, diffplast, torch; print(os.environ['GOMP_SPINCOUNT'])"
+    for said, wanted in (({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7")):
+        environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | said
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == wanted
 
 
 def test_a_step_that_was_cut_off_is_not_continued(monkeypatch):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,6 +16,8 @@ from tqdm import tqdm
 
 from diffplast.core.progress import Progress
 from diffplast.parallel import resources
+from diffplast.parallel.processes import Processes
+from diffplast.parallel.schedule import Ended, Host, run_stages
 from diffplast.parallel.view import PROGRESS
 from tests.conftest import ROOT
 
@@ -335,6 +339,69 @@ def test_another_command_of_dvc_cannot_write_what_a_stage_writes(project):
 def test_a_wrong_target_is_an_error_in_a_sentence(project):
     said = project.parallel("nothing@a", status=1)
     assert "nothing@a" in said and "Traceback" not in said
+
+
+def test_a_stage_that_has_just_ended_is_not_in_the_way_of_a_stop(tmp_path):
+    events = SimpleQueue()
+    stage = SimpleNamespace(cmd="python -m this", wdir=str(tmp_path), meta=None)
+    host = Processes(SimpleNamespace(stages={"a": stage}, begin=lambda stage: None), events, workers=1)
+    host.start("a", 1)
+    while not isinstance(event := events.get(timeout=60), Ended):
+        pass
+    assert event == Ended("a")  # and nobody has heard of it yet
+    host.stop()
+    host.kill()
+
+
+class Steps(Host):
+    """A host whose stages end as soon as they start; `finish` does what it is told to."""
+
+    tries = 1
+
+    def __init__(self, stages, finish, ends=1):
+        pipeline = SimpleNamespace(
+            stages=dict.fromkeys(stages), needs={stage: set() for stage in stages}, is_up_to_date=lambda stage: False,
+            last_seconds=lambda stage: None, restore=lambda stage: False,
+        )
+        super().__init__(pipeline, SimpleQueue())
+        self.finish, self.ends, self.stopped = finish, ends, False
+
+    def run(self):
+        return run_stages(self.pipeline, lambda stage: self, self.events)
+
+    def has_room(self, stage):
+        return True
+
+    def start(self, stage, ready):
+        for _ in range(self.ends):
+            self.events.put(Ended(stage))
+
+    def finish(self, stage):
+        """See above."""
+
+    def cancel(self, stage):
+        """See `Host`."""
+
+    def stop(self):
+        self.stopped = True
+
+    def kill(self):
+        """See `Host`."""
+
+
+def test_a_stage_may_end_twice():
+    done = []
+    assert Steps(["a", "b"], done.append, ends=2).run() == {} and sorted(done) == ["a", "b"]
+
+
+def test_where_a_result_cannot_be_kept_the_other_stages_are_stopped():
+    def full(stage):
+        raise OSError(28, "No space left on device")
+
+    host = Steps(["a", "b"], full)
+    with pytest.raises(OSError, match="No space left"):
+        host.run()
+    assert host.stopped
 
 
 def test_lines_of_progress_are_known_as_such(capsys, monkeypatch):

@@ -150,10 +150,25 @@ def test_assignments_keep_comments_and_refuse_bad_values(tmp_path):
     assert comments[0] == comments[1]
 
     before = path.read_text()
-    for bad in ("maze.rnus=[plastic-0]", "scale=tiny", "device"):
+    for bad in ("maze.rnus=[plastic-0]", "scale=tiny", "device", "maze.laptop.lr={", "maze.laptop.lr=a\tb: ]"):
         with pytest.raises(params.ParamsError):
             params.assign([bad], path)
         assert path.read_text() == before
+    params.assign(["maze.runs=[plastic-7]", "scale=laptop"], path)  # in either order
+    assert params.load(path=path).maze.runs == ["plastic-7"]
+
+
+def test_a_file_that_cannot_be_written_is_left_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(params.YAML, "dump", full)
+    with pytest.raises(params.ParamsError, match=r"cannot be written: .*No space left"):
+        params.assign(["scale=smoke"], path)
+    assert path.read_text() == (ROOT / "params.yaml").read_text() and list(tmp_path.iterdir()) == [path]
 
 
 def test_assignments_leave_valid_yaml_where_dvc_has_rewritten_the_file(tmp_path):
@@ -168,11 +183,14 @@ def test_assignments_leave_valid_yaml_where_dvc_has_rewritten_the_file(tmp_path)
 
 
 def test_missing_and_unreadable_files_are_named(tmp_path):
-    with pytest.raises(params.ParamsError, match="there is no such file"):
-        params.load(path=tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: [1, 2")
-    with pytest.raises(params.ParamsError, match="not valid YAML"):
-        params.load(path=tmp_path / "params.yaml")
+    path = tmp_path / "params.yaml"
+    for use in (lambda: params.load(path=path), lambda: params.assign(["scale=smoke"], path)):
+        path.unlink(missing_ok=True)
+        with pytest.raises(params.ParamsError, match="there is no such file"):
+            use()
+        path.write_text("a: [1, 2")
+        with pytest.raises(params.ParamsError, match="not valid YAML"):
+            use()
 
 
 def test_a_new_scale_lists_the_runs_that_its_seeds_ask_for(tmp_path):

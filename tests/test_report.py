@@ -140,8 +140,9 @@ def test_the_cost_is_compared_with_the_released_programs_where_theirs_is_known(t
     runs = found["maze"].runs
     theirs = sum(0.157 + 0.150 + 0.090 for run in runs if run.run.arm == "plastic") * runs[0].metrics["train_episodes"]
     text = cost.cost(tree.scale, {"maze": found["maze"]})
-    assert f"For the {len(runs)} runs whose cost with the authors' programs is known: " in text
-    assert f"{cost.duration(61.5 * len(runs))} here, {cost.duration(theirs)} there on two cores (" in text
+    ours = cost.duration(61.5 * len(runs))
+    assert f"The {len(runs)} runs whose cost with the authors' programs is known took {ours}; " in text
+    assert f"those programs would take {cost.duration(theirs)} (" in text
     assert "authors' programs" not in cost.cost(tree.scale, {"binary_small": found["binary_small"]})
 
 

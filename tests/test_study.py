@@ -19,11 +19,11 @@ def test_the_study_prepares_given_images_and_keeps_the_record(tmp_path):
             Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(picture, "PNG")
             archive.writestr(f"{number}.png", picture.getvalue())
     study = ("python", "-m", "stages.study")
-    clone.run(*study, "--images", "pictures.zip", "--describe", "noise", "dvc.yaml:prepare_images@study")
+    clone.run(*study, "--images", "pictures.zip", "--describe", "Noise: set #2", "dvc.yaml:prepare_images@study")
     assert (clone.folder / "data/study/images/data.npz").exists()
     chosen = params.read(clone.folder / "params.yaml")
     assert chosen["scale"] == "study" and chosen["datasets"] == {"images": "folder", "omniglot": "omniglot"}
-    assert chosen["data"]["images"]["folder"]["description"] == "noise"
+    assert chosen["data"]["images"]["folder"]["description"] == "Noise: set #2"
     assert len([run for run in chosen["maze"]["runs"] if run.startswith("plastic-")]) == 15
     kept = params.read(clone.folder / "reports/study/params.yaml")
     assert kept["scale"] == "study" and kept["maze"]["runs"] == chosen["maze"]["runs"][:1]  # none is finished

@@ -21,7 +21,7 @@ from diffplast.page.replays import replays
 from diffplast.verify import __main__ as verify
 from diffplast.verify import plan, table
 from diffplast.verify.committed import Committed, Row, find, read
-from diffplast.verify.compare import ALL, compare_curves, digits
+from diffplast.verify.compare import ALL, compare_curves, compare_metrics, digits
 from diffplast.verify.data import DataSets
 from diffplast.verify.replay import NOT_REPLAYED, OTHER, SAME, Job, Outcome, replay
 from stages import evaluate, train
@@ -139,6 +139,13 @@ def test_a_fault_of_the_evaluation_is_found(committed, monkeypatch):
     assert outcome.verdict == SAME and not outcome.agrees
     assert outcome.untrained == "other numbers" and outcome.differs[0].startswith("evaluation: ")
     assert outcome.network in (None, "other numbers")
+
+
+def test_a_metric_that_is_gone_is_found():
+    one = {"reward": 1.0, "reward_sem": 0.1, "train_episodes": 5, "failure": None}
+    assert compare_metrics(one, {"reward": 1.0, "reward_sem": 0.1}, exact=True).digits == ALL
+    gone = compare_metrics(one, {"reward": 1.0}, exact=True)
+    assert gone.digits == 0 and gone.where == "reward_sem 0.1, now none"
 
 
 def _shifted(values: dict[str, list[float]]) -> dict[str, list[float]]:

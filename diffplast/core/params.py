@@ -3,10 +3,11 @@
 python -m diffplast.core.params                             check everything
 python -m diffplast.core.params scale=smoke maze.smoke.lr=2e-4   change values in place, comments kept, then check
 
-A new scale also lists the runs that its `seeds` ask for, in every task.
+Setting the scale also lists the runs that its `seeds` ask for, in every task.
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -182,14 +183,16 @@ def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:
 def assign(assignments: list[str], path: Path = PATH) -> None:
     """Apply `key.path=value` assignments to a params file; only existing keys can be set, and comments stay.
 
-    The file is left as it was where the result would not pass `check`. Raises ParamsError.
+    A scale is set first: with it, every task's `runs` are those that its `seeds` ask for. The file is left as it was
+    where the result would not pass `check`, or cannot be written. Raises ParamsError.
     """
+    read(path)  # says in a sentence what is wrong with it
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
     content = yaml.load(path.read_text(encoding="utf-8"))
-    for assignment in assignments:
+    for assignment in sorted(assignments, key=lambda each: not each.startswith("scale=")):
         key, equals, value = assignment.partition("=")
         *parents, last = key.split(".")
         place = content
@@ -197,7 +200,10 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
             place = place.get(parent) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict) or last not in place:
             raise ParamsError(f"{assignment!r}: not of the form key=value with a key of {path}")
-        value = yaml.load(value)
+        try:
+            value = yaml.load(value)
+        except YAMLError as error:
+            raise ParamsError(f"{assignment!r}: not valid YAML: {' '.join(str(error).split())}") from None
         if key == "scale":
             _list_runs(content, value)
         if isinstance(place[last], list) and isinstance(value, list):
@@ -205,8 +211,14 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
         else:
             place[last] = value
     check(content, path=path)
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yaml.dump(content, file)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ParamsError(f"{path}: cannot be written: {error}") from None
 
 
 def _list_runs(content: dict, scale: str) -> None:

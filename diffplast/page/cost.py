@@ -29,7 +29,7 @@ def cost(scale: str, results: dict[str, TaskResults]) -> str:
         f"{machine['processor']} ({threads(machine)})" if machine["device"] == "cpu" else machine["device"]
         for machine in costs
     ]
-    where = " and ".join(dict.fromkeys(places))
+    where = ", ".join(dict.fromkeys(places))
     peaks = [machine["peak_memory_mb"] for machine in costs if machine["peak_memory_mb"] is not None]
     memory = f"; none needed more than {ceil(max(peaks) / 100) / 10:.1f} GB of memory" if peaks else ""
     return (
@@ -51,8 +51,9 @@ def _against_programs(results: dict[str, TaskResults]) -> str:
     ours, theirs = (sum(seconds) for seconds in zip(*known, strict=True))
     runs = f"{len(known)} run" + ("" if len(known) == 1 else "s")
     return (
-        f" For the {runs} whose cost with the authors' programs is known: {duration(ours)} here, {duration(theirs)} "
-        f"there on two cores ({numbers.number(theirs / ours)} times)."
+        f" The {runs} whose cost with the authors' programs is known took {duration(ours)}; those programs would take "
+        f"{duration(theirs)} ({numbers.number(theirs / ours)} times), by their time an episode on two cores of another "
+        "machine (docs/paper.md)."
     )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from diffplast.report import findings, style
-from diffplast.report.curves import describe, draw_curves, paper_mark, unseen_mark, usual
+from diffplast.report import findings, statistics, style
+from diffplast.report.curves import SINGLE, describe, draw_curves, paper_mark, unseen_mark, usual
 from diffplast.report.results import TaskResults
 
 COLUMNS = 2
@@ -17,18 +17,21 @@ COMPARED = ("plastic", "homogeneous", "nonplastic")
 
 
 def finding(results: dict[str, TaskResults]) -> str:
-    """Say in how many tasks the median of the plastic arm is better than that of the non-plastic one."""
-    ahead, compared = 0, 0
+    """Say in how many tasks the plastic arm is better than the non-plastic one: by medians, and by a rank-sum test."""
+    ahead, sure, compared = 0, 0, 0
     for found in results.values():
         values = [found.values(arm) for arm in ("plastic", "nonplastic") if arm in found.arms]
         if len(values) == 2 and all(map(len, values)):
             plastic, other = map(np.median, values)
-            ahead += bool(plastic > other if found.measure.higher_is_better else plastic < other)
+            better = bool(plastic > other if found.measure.higher_is_better else plastic < other)
+            ahead += better
+            sure += better and statistics.rank_sum(*values, found.measure.higher_is_better).p < statistics.SIGNIFICANT
             compared += 1
     if not compared:
         return "No task has finished runs of both plastic and non-plastic networks"
     where = f"{ahead} of {compared} tasks"
-    return f"Plastic networks do better than non-plastic ones in {where} (medians on unseen episodes)"
+    tested = f"in {sure} of them p < {statistics.SIGNIFICANT:g} by a rank-sum test over seeds"
+    return f"Plastic networks do better than non-plastic ones in {where} (medians on unseen episodes; {tested})"
 
 
 def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
@@ -51,6 +54,8 @@ def overview(results: dict[str, TaskResults]) -> tuple[Figure, str]:
     if any(usual(found).paper for found in chosen.values()):
         keys.append(paper_mark("the paper's curve"))
     keys.append(unseen_mark())
+    if any(found.curves(arm).shape[1] == 1 for name, found in chosen.items() for arm in arms[name]):
+        keys.append(Line2D([], [], color=style.INK, linewidth=SINGLE, label="thin: one run, no median"))
     rest = panels[len(chosen) :]
     for axes in rest:
         axes.axis("off")

@@ -84,6 +84,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "curves": curves.points, "evaluate_command": evaluate_command, "parameters": parameters, "show": numbers.show,
         "spread": numbers.spread, "arm_label": curves.label, "replays": replays,
+        "paper_words": curves.paper_words,
     }
     return environment
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -84,7 +85,8 @@ class Processes(Host):
     def stop(self) -> None:
         """See `Host`."""
         for running in self._running.values():
-            os.kill(running.process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # it has ended, and its event is still to come
+                os.kill(running.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
         """See `Host`."""

@@ -39,7 +39,7 @@ class Stop:
 
 
 class Host(ABC):
-    """Where stages run. What happens to them is put into `events` as `Printed`, and once for each start, `Ended`."""
+    """Where stages run. What happens to them is put into `events` as `Printed`, and after each start, `Ended`."""
 
     tries: int
     """How often a stage is started, where it fails by chance."""
@@ -127,7 +127,9 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
                     view.started(stage)
 
     def end(event: Ended) -> None:
-        stage, host, failure = event.stage, running.pop(event.stage), event.failure
+        stage, host, failure = event.stage, running.pop(event.stage, None), event.failure
+        if host is None:  # it has ended twice: by itself, and left to its worker
+            return
         if failure is None:
             with _noting(failed, stage):
                 host.finish(stage)
@@ -146,7 +148,7 @@ def run_stages(pipeline: Pipeline, host_of: Callable[[str], Host], events: Simpl
             view.ended(stage, f"failed ({failure})")
             failed[stage] = failure
 
-    with View(len(pipeline.stages)) as view, _stop_signals(events):
+    with View(len(pipeline.stages)) as view, _stop_signals(events), _stopping(running):
         while True:
             look_for_ready()
             start_ready()
@@ -186,6 +188,17 @@ def _noting(failed: dict[str, str], stage: str) -> Iterator[None]:
         yield
     except DvcException as error:
         failed[stage] = str(error)
+
+
+@contextmanager
+def _stopping(running: dict[str, Host]) -> Iterator[None]:
+    """Have what runs save its state and end where something goes wrong here, as for want of room on the disk."""
+    try:
+        yield
+    except BaseException:
+        for host in set(running.values()):
+            host.stop()
+        raise
 
 
 @contextmanager

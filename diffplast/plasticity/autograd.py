@@ -63,18 +63,18 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, recording, clamped, rule, *tensors):
-        ctx.recording, ctx.clamped, ctx.rule = recording, clamped, rule
-        ctx.save_for_backward(recording.states, *tensors)  # so that autograd notices changes in place
+        ctx.recording, ctx.rule = recording, rule
+        ctx.save_for_backward(recording.states, clamped, *tensors)  # so that autograd notices changes in place
         ctx.set_materialize_grads(False)
         outputs = recording.states[1:].clone(memory_format=torch.contiguous_format)
         return outputs, outputs[-1].clone(), recording.hand_over_trace()
 
     @staticmethod
     def backward(ctx, *grads):
-        _, *tensors = ctx.saved_tensors
+        _, clamped, *tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled() or any(map(_is_batch, grads)):
-            found = _naive_gradients(tensors, wanted, ctx.clamped, ctx.rule, grads)
+            found = _naive_gradients(tensors, wanted, clamped, ctx.rule, grads)
         else:
             found = ctx.recording.gradients(*grads, trace_wanted=wanted[5])
         return None, None, None, *(grad if want else None for grad, want in zip(found, wanted, strict=True))

@@ -102,7 +102,7 @@ class PlasticRollout:
         batch: how many episodes run side by side, B.
 
     Raises:
-        ValueError: as `plastic_rnn` does.
+        ValueError: as `plastic_rnn` does, or batch is not a number of episodes.
     """
 
     def __init__(
@@ -115,6 +115,8 @@ class PlasticRollout:
         state: State | None = None,
         backend: Backend = "auto",
     ):
+        if not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch: expected a number of episodes, got {batch!r}")
         _, (weight, alpha, eta, x, trace) = _in_one_precision(weight, alpha, eta, *_parts(state))
         _check_parameters(weight, alpha, eta, rule, backend)
         x, trace = _checked_state(x, trace, weight, alpha, batch)

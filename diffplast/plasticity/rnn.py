@@ -108,6 +108,8 @@ class PlasticRNN(nn.Module):
                 "inputs: a PackedSequence is not taken: give sequences padded at their ends (pad_packed_sequence), "
                 "whose outputs before the padding are those of each alone; for last states run equal lengths together"
             )
+        if not isinstance(inputs, Tensor):
+            raise ValueError(f"inputs: expected a tensor, got {type(inputs).__name__}")
         if inputs.ndim not in (2, 3) or inputs.shape[-1] != self.input_size:
             raise ValueError(
                 f"inputs: expected 3 dimensions, or 2 for one sequence, the last {self.input_size}, "
@@ -133,4 +135,6 @@ class PlasticRNN(nn.Module):
 
 def _each(state, function):
     """Apply a function to the tensors of a state."""
-    return state and tuple(None if tensor is None else function(tensor) for tensor in state)
+    if not isinstance(state, tuple | list):  # None; what else there may be, plastic_rnn refuses
+        return state
+    return tuple(function(part) if isinstance(part, Tensor) else part for part in state)

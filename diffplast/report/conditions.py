@@ -10,11 +10,14 @@ from diffplast.report.results import TaskResults, data_title
 
 FLAT = 0.05
 """A curve is flat where its last two quarters differ by at most this share of the way from its start to its end."""
-PLAIN = {"decay": None, "anneal": None, "clip": None, "average": None}
-"""Settings that no program of the paper has, but where a claim says so."""
+LEAST_WINDOWS = 8
+"""With fewer windows of training there is no telling whether a curve is flat."""
+PLAIN = {"decay": None, "anneal": None, "clip": None, "average": None, "adam_eps": 1e-8, "adam_beta2": 0.999}
+"""Settings of training that are plain Adam's, as in the paper but where a claim says otherwise."""
 WORDS = {
     "lr": "rate", "decay": "decay of the rate", "anneal": "rate falling to 0 over the last share", "clip": "clip",
     "average": "average of the parameters", "adam_eps": "Adam's epsilon",
+    "adam_beta2": "Adam's beta2",
     "layer_inputs": "inputs counted for initial weights",
 }
 """Settings in words."""
@@ -26,9 +29,9 @@ class Conditions:
 
     experiment: environment, architecture and inputs, by dotted key of the task's block `experiment`. settings: how it
     was trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
-    program have one each. episodes: length of its training; ours may be shorter where its curve is flat, unless the
-    claim counts episodes (flat_counts False). data: name of its data set. always: what differs whatever the parameters
-    say.
+    program have one each. episodes: length of its training; ours may be shorter where its curve is flat. Where the
+    claim counts episodes (flat_counts False) ours may not be shorter, and may be longer. data: name of its data set.
+    always: what differs whatever the parameters say.
     """
 
     experiment: Mapping[str, Any] = field(default_factory=dict)
@@ -67,8 +70,9 @@ def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
     if paper.episodes is not None and (runs := found.finished(arm)):
         wanted, ours = _own(paper.episodes, arm), min(run.episodes for run in runs)
         if ours < wanted and not (paper.flat_counts and is_flat(found, arm)):
-            still = " while its curve still moved" if paper.flat_counts else ""
-            words.append(f"{ours:,} of {wanted:,} training episodes{still}")
+            words.append(f"{ours:,} of {wanted:,} training episodes{_moving(found, arm) if paper.flat_counts else ''}")
+        elif ours > wanted and paper.flat_counts:
+            words.append(f"{ours:,} training episodes (paper: {wanted:,})")
     return words
 
 
@@ -97,10 +101,15 @@ def _write(value: Any) -> str:
     return " ".join(f"{key} {_write(part)}" for key, part in value.items()) if isinstance(value, dict) else str(value)
 
 
+def _moving(found: TaskResults, arm: str) -> str:
+    enough = len(found.curves(arm)) >= LEAST_WINDOWS
+    return " while its curve still moved" if enough else ", in too few windows to tell whether its curve still moved"
+
+
 def is_flat(found: TaskResults, arm: str) -> bool:
-    """Return whether the median curve of an arm no longer moves: see FLAT. Under eight windows cannot tell."""
+    """Return whether the median curve of an arm no longer moves: see FLAT. Under LEAST_WINDOWS windows cannot tell."""
     curves = found.curves(arm)
-    if len(curves) < 8:
+    if len(curves) < LEAST_WINDOWS:
         return False
     middle = np.median(curves.to_numpy(), axis=1)
     place = curves.index.to_numpy() / curves.index.max()

@@ -1,6 +1,7 @@
 """Learning curves of a task on one axis, every seed drawn, the paper's behind ours; and as tables."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,13 @@ from diffplast.report import findings, numbers, style
 from diffplast.report.paper import PaperCurve
 from diffplast.report.results import TaskResults
 
+GAP = 2.5
+"""A paper's band is not drawn where its points are further apart than this many of their usual steps."""
 POINTS = 100
 """Points of a curve that is drawn: each the mean of the windows of training between two of them."""
+
+SINGLE = 0.8
+"""Width of the line of an arm that has one run, where seeds are not drawn: it is no median."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,15 @@ def draw_curves(
     """Draw the curves of all arms, or of some, and what the paper has behind them; returns the lines for a legend.
 
     Every seed is a thin line, their median a thick one; a run that broke off ends in a cross. A mark for each run
-    beside the curves: its value on held-out episodes. The paper's curves are grey and end where ours do.
+    beside the curves, a column an arm: its value on held-out episodes. The paper's curves are grey and end where ours
+    do.
     """
     drawing = drawing or usual(results)
     arms = results.arms if arms is None else arms
     lines = []
     tables = {arm: condensed(results.curves(arm, drawing.metric), drawing.log) for arm in arms}
     longest = max((table.index.max() for table in tables.values() if len(table)), default=1)
-    for arm, table in tables.items():
+    for column, (arm, table) in enumerate(tables.items()):
         look = style.arm_style(arm, results.arms)
         thin = {"color": look["color"], "linewidth": 0.5, "alpha": 0.5, "zorder": 2}
         for result in results.failed(arm):
@@ -102,10 +109,12 @@ def draw_curves(
             continue
         if drawing.seeds and table.shape[1] > 1:
             axes.plot(table.index, table, **thin)
-        lines += axes.plot(table.index, table.median(axis=1), label=label(results, arm), zorder=3, **look)
+        width = {} if drawing.seeds or table.shape[1] > 1 else {"linewidth": SINGLE}
+        lines += axes.plot(table.index, table.median(axis=1), label=label(results, arm), zorder=3, **look, **width)
         if drawing.unseen:
             held_out = results.values(arm)
-            place = table.index.max() * 1.12 if drawing.log else table.index.max() + 0.025 * longest
+            end, aside = table.index.max(), 1 + 0.8 * column  # so that no arm hides another
+            place = end * 1.12**aside if drawing.log else end + 0.025 * aside * longest
             axes.plot(
                 [place] * len(held_out), held_out, "o", color=look["color"], markersize=3, clip_on=False,
                 markeredgecolor=style.PAPER, markeredgewidth=0.4, zorder=4,
@@ -131,11 +140,19 @@ def _draw_paper(axes: Axes, curve: PaperCurve, linestyle, longest: float, log: b
     """Draw a curve of the paper thin and grey, in the line style of the arm that it is compared with."""
     episodes, values = within(curve, longest, log)
     axes.plot(episodes, values, color=style.OTHERS, linewidth=0.9, linestyle=linestyle, zorder=1.5)
-    inside = curve.band_episodes <= longest
-    axes.fill_between(
-        curve.band_episodes[inside], curve.low[inside], curve.high[inside], color=style.OTHERS, alpha=0.15, linewidth=0,
-        zorder=1,
-    )
+    for part in bands(curve, longest):
+        shaded = (values[part] for values in (curve.band_episodes, curve.low, curve.high))
+        axes.fill_between(*shaded, color=style.OTHERS, alpha=0.15, linewidth=0, zorder=1)
+
+
+def bands(curve: PaperCurve, longest: float) -> list[slice]:
+    """Return the stretches of a paper's band up to our longest training; where it could not be read there is a gap."""
+    inside = int((curve.band_episodes <= longest).sum())
+    if not inside:
+        return []
+    steps = np.diff(curve.band_episodes[:inside])
+    edges = [0, *(np.flatnonzero(steps > GAP * np.median(steps)) + 1 if len(steps) else ()), inside]
+    return [slice(first, last) for first, last in pairwise(edges) if last - first > 1]
 
 
 def _dress(axes: Axes, drawing: Drawing) -> None:
@@ -165,6 +182,13 @@ def unseen_mark() -> Line2D:
     return Line2D([], [], marker="o", color=style.FAINT, linestyle="", markersize=3, label="unseen episodes")
 
 
+def paper_words(curves: dict[str, PaperCurve]) -> str:
+    """Say which figure of the paper is drawn in grey, and what is shaded about it."""
+    first = next(iter(curves.values()))
+    shaded = f" (shaded: {first.band})" if len(first.band_episodes) else ""
+    return first.label.partition(":")[0] + shaded
+
+
 def paper_mark(figure: str) -> Line2D:
     """Return the legend's entry for the paper's curves."""
     return Line2D([], [], color=style.OTHERS, linewidth=0.9, label=figure)
@@ -174,7 +198,7 @@ def keys(drawing: Drawing, lines: list[Line2D]) -> list[Line2D]:
     """Return the entries of a legend."""
     entries = list(lines)
     if drawing.paper:
-        entries.append(paper_mark(next(iter(drawing.paper.values())).label.partition(":")[0]))
+        entries.append(paper_mark(paper_words(drawing.paper)))
     return [*entries, unseen_mark()] if drawing.unseen else entries
 
 
@@ -229,7 +253,8 @@ def points(results: TaskResults) -> dict:
     """Return what the learning curves show as plain numbers for the page, to four significant digits.
 
     Of every arm: episodes; middle, low and high of the metric there, as `numbers.band`; every seed's curve; unseen:
-    its values on unseen episodes; paper: episodes and values of the paper's curve, or None.
+    its values on unseen episodes; paper: episodes and values of the paper's curve, and its bands, each with episodes,
+    low and high; or None.
     """
     drawing = usual(results)
     tables = {arm: condensed(results.curves(arm), drawing.log) for arm in results.arms}
@@ -239,8 +264,18 @@ def points(results: TaskResults) -> dict:
         middle, low, high = numbers.band(table.to_numpy(), axis=1) if not table.empty else ((), (), ())
         theirs = None
         if arm in drawing.paper:
-            episodes, values = within(drawing.paper[arm], longest, drawing.log)
-            theirs = {"episodes": episodes.astype(int).tolist(), "values": _short(values)} if len(values) else None
+            curve = drawing.paper[arm]
+            episodes, values = within(curve, longest, drawing.log)
+            shaded = [
+                {
+                    "episodes": curve.band_episodes[part].astype(int).tolist(),
+                    "low": _short(curve.low[part]),
+                    "high": _short(curve.high[part]),
+                }
+                for part in bands(curve, longest)
+            ]
+            if len(values):
+                theirs = {"episodes": episodes.astype(int).tolist(), "values": _short(values), "bands": shaded}
         arms.append(
             {
                 "color": style.arm_style(arm, results.arms)["color"],

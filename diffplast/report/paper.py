@@ -32,10 +32,11 @@ class Quoted:
 class PaperCurve:
     """A curve of the paper: `middle` at `episodes`, and `low` and `high` about it at `band_episodes` (may be empty).
 
-    label: the figure and what is drawn.
+    label: the figure and what is drawn. band: what `low` and `high` are, in words.
     """
 
     label: str
+    band: str
     episodes: np.ndarray
     middle: np.ndarray
     band_episodes: np.ndarray
@@ -67,6 +68,7 @@ def _table() -> pd.DataFrame:
 
 BANDS = {"mean": ("min", "max"), "median": ("lower_quartile", "upper_quartile")}
 """What is drawn about a line of each statistic."""
+SHADED = {"mean": "least to most", "median": "quartiles"}
 
 
 def curve(figure: int, task: str, arm: str) -> PaperCurve:
@@ -81,6 +83,6 @@ def curve(figure: int, task: str, arm: str) -> PaperCurve:
     low, high = (series.get(name, empty) for name in BANDS.get(statistic, ("", "")))
     both = low.index.intersection(high.index)
     return PaperCurve(
-        f"paper, figure {figure}: {statistic.replace('_', ' ')}", middle.index.to_numpy(), middle.to_numpy(),
-        both.to_numpy(), low.loc[both].to_numpy(), high.loc[both].to_numpy(),
+        f"paper, figure {figure}: {statistic.replace('_', ' ')}", SHADED.get(statistic, ""), middle.index.to_numpy(),
+        middle.to_numpy(), both.to_numpy(), low.loc[both].to_numpy(), high.loc[both].to_numpy(),
     )

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import comb
 
 import numpy as np
 from scipy import stats
 
 SIGNIFICANT = 0.05
+MOST_WAYS = 200_000
+"""Ways to deal ranks out to two arms that are gone through one by one."""
 
 
 def interquartile_mean(values, axis: int = -1):
@@ -74,6 +77,7 @@ def rank_sum(first: Sequence[float], second: Sequence[float], higher_is_better: 
     """Compare the seeds of two arms."""
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     result = stats.mannwhitneyu(first, second, alternative="two-sided", method="exact")
+    p = _tied_p(first, second) if len(np.unique([*first, *second])) < len(first) + len(second) else result.pvalue
     pairs = len(first) * len(second)
     share = float(result.statistic / pairs)
     differences = np.sort((first[:, None] - second).ravel())
@@ -81,13 +85,25 @@ def rank_sum(first: Sequence[float], second: Sequence[float], higher_is_better: 
     kept = next((k for k in range(pairs // 2 + 1) if _exact_p(k, len(first), len(second)) > SIGNIFICANT), 0)
     low, high = (float(differences[kept - 1]), float(differences[pairs - kept])) if kept else (None, None)
     return Comparison(
-        p=float(result.pvalue),
+        p=float(p),
         smallest=min(1.0, 2 / comb(len(first) + len(second), len(first))),
         wins=share if higher_is_better else 1 - share,
         shift=float(np.median(differences)),
         low=low,
         high=high,
     )
+
+
+def _tied_p(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the two-sided p where values are equal: over all ways to deal the ranks out, or, where these are too many,
+    by the normal approximation.
+    """
+    if comb(len(first) + len(second), len(first)) > MOST_WAYS:
+        return float(stats.mannwhitneyu(first, second, alternative="two-sided", method="asymptotic").pvalue)
+    ranks = stats.rankdata([*first, *second])
+    sums = np.array([sum(dealt) for dealt in combinations(ranks, len(first))])
+    ours = ranks[: len(first)].sum()
+    return min(1.0, 2 * min((sums <= ours).mean(), (sums >= ours).mean()))
 
 
 def _exact_p(below: int, n: int, m: int) -> float:

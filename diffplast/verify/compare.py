@@ -7,6 +7,8 @@ from diffplast.verify.committed import Committed, Row
 
 ALL = 17
 """Digits that two numbers have in common where they are the same bits."""
+OF_TRAINING = ("train_episodes", "failure")
+"""What metrics.json says that is not of an evaluation."""
 FEWEST = 3
 """Digits that must agree where the same bits are not to be had."""
 
@@ -84,6 +86,8 @@ def compare_fingerprints(committed: Committed, replayed: list[tuple[int, str]]) 
 def compare_metrics(committed: dict, measured: dict, exact: bool) -> Comparison:
     """Compare the metrics of an evaluation, by name. exact: whether texts, which are fingerprints, must agree too."""
     agreed, where = ALL, None
+    if gone := [name for name in committed if name not in measured and name not in OF_TRAINING]:
+        return Comparison(1, 0, f"{gone[0]} {committed[gone[0]]!r}, now none")
     for name, value in measured.items():
         if isinstance(value, str):
             if not exact:

@@ -6,7 +6,8 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
   const svg = find("svg[role=img]"), cursor = find(".cursor"), log = find(".log");
   const boxes = [...figure.querySelectorAll(".arm")], cells = [...figure.querySelectorAll(".value")];
   const theirs = [...figure.querySelectorAll(".theirs")];
-  const height = 260, top = 8, bottom = 24, left = 56, right = 20;
+  const aside = 8;  // between the columns of dots, one an arm
+  const height = 260, top = 8, bottom = 24, left = 56, right = 12 + aside * data.arms.length;
   const longest = Math.max(1, ...data.arms.flatMap((arm) => arm.episodes));
   const first = Math.min(longest, ...data.arms.flatMap((arm) =>
     [...arm.episodes, ...(arm.paper?.episodes.filter((episode) => episode > 0) ?? [])]));
@@ -45,7 +46,7 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
       ? Math.log(episode / first) / Math.log(longest / first) : episode / longest;
     x = (episode) => left + span * share(episode);
     const values = shown.flatMap((arm) => [...arm.low, ...arm.high, ...arm.unseen, ...arm.seeds.flat(),
-      ...(arm.paper?.values ?? [])]);
+      ...(arm.paper?.values ?? []), ...(arm.paper?.bands.flatMap((band) => [...band.low, ...band.high]) ?? [])]);
     if (data.from_zero || !values.length) values.push(0);
     const ys = ticks(Math.min(...values), Math.max(...values), 5);
     y = (value) => height - bottom - (height - top - bottom) * (value - ys[0]) / (ys.at(-1) - ys[0]);
@@ -58,14 +59,16 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
         <text x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${bare(tick)}${unit}</text>`),
       ...xs.map((tick) => `<text x="${x(tick)}" y="${height - 6}" text-anchor="middle">${short(tick)}</text>`),
       data.level === null ? "" : `<path class="level" d="M${left} ${y(data.level)}H${width - right}"/>`,
+      ...shown.flatMap((arm) => arm.paper?.bands ?? []).map(({ episodes, low, high }) => `<path class="band" d="M${
+        [...line(episodes, low), ...line(episodes, high).reverse()].join("L")}Z"/>`),
       ...shown.filter((arm) => arm.paper).map((arm) => `<path class="paper" d="M${
         line(arm.paper.episodes, arm.paper.values).join("L")}" stroke-dasharray="${arm.dash}"/>`),
       ...shown.flatMap((arm) => arm.seeds.map((seed) => `<path class="seed" d="M${
         line(arm.episodes, seed).join("L")}" stroke="${arm.color}"/>`)),
       ...shown.map((arm) => `<path class="line" d="M${line(arm.episodes, arm.middle).join("L")}" stroke="${arm.color}"
         stroke-dasharray="${arm.dash}"/>`),
-      ...shown.flatMap((arm) => arm.unseen.map((value) => `<circle cx="${x(arm.episodes.at(-1)) + 9}" cy="${y(value)}"
-        r="3.5" fill="${arm.color}"/>`)),
+      ...shown.flatMap((arm) => arm.unseen.map((value) => `<circle cx="${x(arm.episodes.at(-1)) + 9
+        + aside * data.arms.indexOf(arm)}" cy="${y(value)}" r="3.5" fill="${arm.color}"/>`)),
       `<g class="at"></g>`,
     ].join("");
     cursor.style.marginLeft = `${left - 8}px`;
@@ -92,11 +95,12 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.cur
     const at = all.length ? nearest(all) : 0;
     const dots = all.length ? [`<path d="M${x(at)} ${top}V${height - bottom}"/>`] : [];
     data.arms.forEach((arm, i) => {
-      const inside = shown.includes(arm) && at >= arm.episodes[0] && at <= arm.episodes.at(-1);
+      const inside = shown.includes(arm) && at >= arm.episodes[0];
       const k = inside ? arm.episodes.indexOf(nearest(arm.episodes)) : -1;
+      const ended = inside && at > arm.episodes.at(-1) ? `, at its end, ${arm.episodes.at(-1).toLocaleString("en")}` : "";
       const range = inside && bare(arm.low[k]) !== bare(arm.high[k]) ? ` (${bare(arm.low[k])}–${bare(arm.high[k])})` : "";
       if (theirs.length) theirs[i].textContent = arm.paper ? between(arm.paper, at) : "–";
-      cells[i].textContent = inside ? `${bare(arm.middle[k])}${unit}${range}` : "–";
+      cells[i].textContent = inside ? `${bare(arm.middle[k])}${unit}${range}${ended}` : "–";
       if (inside) dots.push(`<circle cx="${x(arm.episodes[k])}" cy="${y(arm.middle[k])}" r="4" fill="${arm.color}"/>`);
     });
     find("output").textContent = at.toLocaleString("en");

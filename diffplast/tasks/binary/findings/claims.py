@@ -17,7 +17,8 @@ NEAR_CHANCE = 0.20
 SOLVED = numbers.percent(LEVEL.value)
 
 TEXT = Conditions(
-    experiment={"bits": 1000, "times.patterns": 5, "times.rounds": 3, "times.shown": 10, "times.gap": 3},
+    experiment={"bits": 1000, "times.patterns": 5, "times.rounds": 3, "times.shown": 10, "times.gap": 3}
+    | {"times.test": 6, "init": 0.01, "eta": 0.01},  # program
     settings=PLAIN | {"batch": 1, "lr": LR.value},
 )
 

@@ -71,7 +71,9 @@ def lstm_solves(found: TaskResults) -> Measured:
         errors = [run.mean_between(found.metric, (1 - NEAR) * run.episodes, run.episodes) for run in runs]
         last = numbers.spread(found.measure, errors)
         ours = f"{last} at the end of {shortest:,} training episodes"
-        return Measured(None, ours, f"{shortest:,} trained", f"trained for {shortest:,} of {target:,.0f} episodes")
+        why = f"trained for {shortest:,} of {target:,.0f} episodes"
+        each = {f"{found.label('lstm')}, at the end of training": errors}
+        return Measured(None, ours, f"{shortest:,} trained", why, each=each)
     errors = np.array([run.mean_between(found.metric, (1 - NEAR) * target, (1 + NEAR) * target) for run in runs])
     inside = (errors >= IMPERFECT[0]) & (errors <= IMPERFECT[1])
     ours = f"{numbers.spread(found.measure, errors)} about training episode {target:,.0f}"
@@ -98,23 +100,34 @@ def faster(found: TaskResults) -> Measured:
     for row in rows:
         theirs = f"figure {row.paper_ratio:,.0f}" if row.paper_ratio else "figure: never"
         if row.ratio is not None:
-            parts.append(f"{numbers.percent(row.level)}: {numbers.number(row.ratio)} ({theirs})")
+            same = f"; at the LSTM's times {numbers.number(row.same_times)}" if row.same_times is not None else ""
+            parts.append(f"{numbers.percent(row.level)}: {numbers.number(row.ratio)} ({theirs}{same})")
         elif row.bound is not None:
             parts.append(f"{numbers.percent(row.level)}: more than {numbers.number(row.bound)} ({theirs})")
         wrong = row.ratio is not None and row.paper_ratio and not 1 / FACTOR <= row.ratio / row.paper_ratio <= FACTOR
         if wrong or (row.bound is not None and row.paper_ratio and row.bound > FACTOR * row.paper_ratio):
             off.append(numbers.percent(row.level))
     words = "; ".join(parts)
-    ours = f"times as many episodes, at an error of {words}" if parts else "no level that both networks get under"
+    ours = "no level that both networks get under"
+    if parts:
+        ours = f"times the episodes of the plastic network that is shown its patterns longer, at an error of {words}"
+    each = {
+        f"{found.label(arm)}, episodes until it stays under {numbers.percent(level)}": [
+            run.stays_below(found.metric, level) for run in found.finished(arm)
+        ]
+        for level in (known[-1].level if known else DECISIVE,)
+        for arm in ("plastic_long", "lstm")
+    }
     short = "no ratio yet"
     if known:
         short = f"{numbers.number(known[-1].ratio)} times at {numbers.percent(known[-1].level)}"
     if off:
-        return Measured(False, ours, short, f"another ratio than the figure's at {', '.join(off)}")
+        return Measured(False, ours, short, f"another ratio than the figure's at {', '.join(off)}", each=each)
     if not known or known[-1].level > DECISIVE:
         trained = rows[0].longest["lstm"]
-        return Measured(None, ours, short, f"the LSTM, trained for {trained:,} episodes, has not solved the task")
-    return Measured(True, ours, short)
+        why = f"the LSTM, trained for {trained:,} episodes, does not stay under {numbers.percent(DECISIVE)} yet"
+        return Measured(None, ours, short, why, each=each)
+    return Measured(True, ours, short, each=each)
 
 
 CLAIMS = (

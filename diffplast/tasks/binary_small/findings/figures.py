@@ -67,12 +67,16 @@ def levels(results: TaskResults) -> tuple[Figure, str]:
     axes.set_title("training episodes", loc="left")
     further = Line2D([], [], marker="^", color=style.FAINT, linestyle="", markersize=4, label="more than was trained")
     legend(figure, [*lines, paper_mark("paper, figure 3"), further])
-    ratios = [(row.level, row.ratio, row.paper_ratio) for row in rows if row.ratio is not None]
-    if ratios:
-        level, ours, theirs = ratios[-1]
-        beside = f"{theirs:,.0f} in figure 3" if theirs else "never in figure 3"
-        times = f"{numbers.number(ours)} times the plastic network's episodes"
-        text = f"At {numbers.percent(level)} the LSTM needs {times} ({beside})"
+    reached = [row for row in rows if row.ratio is not None]
+    if reached:
+        row = reached[-1]
+        beside = f"{row.paper_ratio:,.0f} in figure 3" if row.paper_ratio else "never in figure 3"
+        text = (
+            f"At {numbers.percent(row.level)} the LSTM needs {numbers.number(row.ratio)} times the episodes of a "
+            f"plastic network that is shown its patterns longer ({beside})"
+        )
+        if row.same_times is not None:
+            text += f", and {numbers.number(row.same_times)} times those of one that is shown them as briefly"
     else:
         text = "No level that both the LSTM and the plastic network of figure 3 have reached"
     style.title(figure, text)

@@ -29,6 +29,11 @@ class Needed:
         return _ratio(self.ours)
 
     @property
+    def same_times(self) -> float | None:
+        """The same with the plastic network whose patterns are shown as briefly as the LSTM's."""
+        return _ratio(self.ours, "plastic")
+
+    @property
     def bound(self) -> float | None:
         """A lower bound of the ratio where only the LSTM has not got there."""
         plastic, lstm = self.ours["plastic_long"], self.ours["lstm"]
@@ -40,8 +45,8 @@ class Needed:
         return _ratio(self.paper)
 
 
-def _ratio(needed: dict[str, float]) -> float | None:
-    plastic, lstm = needed["plastic_long"], needed["lstm"]
+def _ratio(needed: dict[str, float], plastic_arm: str = "plastic_long") -> float | None:
+    plastic, lstm = needed[plastic_arm], needed["lstm"]
     return lstm / plastic if np.isfinite(plastic) and np.isfinite(lstm) else None
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from diffplast.report import numbers, statistics
@@ -39,10 +40,19 @@ def _share(run: RunResult, metric: str, other: RunResult, other_metric: str) -> 
     return share, ERRORS * share * float(np.hypot(*parts))
 
 
-def _figure(arm: str, episode: int) -> float:
-    """Return what figure 5 has at an episode; at its end, the mean of its last tenth."""
-    curve = FIGURE_5[arm]
-    return curve.at(episode) if episode < 0.9 * curve.episodes[-1] else curve.end()
+def _beside(curves: dict[str, pd.Series], episode: int) -> str:
+    """Write our curves beside figure 5's at an episode; at the figure's end, the means of its last tenth."""
+    tenth = 0.9 * FIGURE_5["plastic"].episodes[-1]
+    if episode < tenth:
+        ours = [curve.asof(episode) for curve in curves.values()]
+        theirs = [FIGURE_5[arm].at(episode) for arm in curves]
+        where = f"at {episode:,}"
+    else:
+        ours = [curve[(curve.index >= tenth) & (curve.index <= episode)].mean() for curve in curves.values()]
+        theirs = [FIGURE_5[arm].end() for arm in curves]
+        where = f"over {tenth:,.0f} to {episode:,}"
+    write = " / ".join
+    return f"{write(map(numbers.number, ours))} (figure: {write(map(numbers.number, theirs))}) {where}"
 
 
 def restored(found: TaskResults) -> Measured:
@@ -77,8 +87,10 @@ def fails(found: TaskResults) -> Measured:
         f"{numbers.percent(margin)} of the other's error, on {found.data_label}"
     )
     short = f"{numbers.number(medians[0])} vs {numbers.number(medians[1])}"
-    effect = Effect("plastic error as a share of the non-plastic", share, share - margin, share + margin, True)
-    if not abs(share - HALF) >= margin:  # of a single test image there is no error, but nan
+    what = "of these two seeds, by the test images, plastic error as a share of the non-plastic"
+    low, high = (share - margin, share + margin) if np.isfinite(margin) else (None, None)  # of one test image: nan
+    effect = Effect(what, share, low, high, percent=True)
+    if low is None or low < HALF < high:
         return Measured(None, ours, short, "nearer to a half than the test images can tell", effect=effect)
     agrees = share < HALF
     return Measured(agrees, ours, short, "" if agrees else "they are closer than that", effect=effect)
@@ -91,11 +103,7 @@ def independent(found: TaskResults) -> Measured:
     if len(lengths) > 1:
         return Measured(None, measured.ours, measured.short, "the two were trained for unequal numbers of episodes")
     curves = {arm: found.curves(arm).median(axis=1) for arm in ("plastic", "homogeneous")}
-    parts = []
-    for episode in (episode for episode in EPISODES if episode <= min(lengths)):
-        ours = " / ".join(numbers.number(float(curve.asof(episode))) for curve in curves.values())
-        theirs = " / ".join(numbers.number(_figure(arm, episode)) for arm in curves)
-        parts.append(f"{ours} (figure: {theirs}) at {episode:,}")
+    parts = [_beside(curves, episode) for episode in EPISODES if episode <= min(lengths)]
     beside = f"; in training, independent / shared: {', '.join(parts)}" if parts else ""
     return replace(measured, ours=f"{measured.ours}, on {found.data_label}{beside}")
 
@@ -151,7 +159,8 @@ CLAIMS = (
         text="Independent coefficients α do better than one that all connections share",
         place="section 4.3, figure 5",
         source="text 4.3",
-        published=" vs ".join(numbers.number(FIGURE_5[arm].end()) for arm in ("plastic", "homogeneous")),
+        published=" vs ".join(numbers.number(FIGURE_5[arm].end()) for arm in ("plastic", "homogeneous"))
+        + " in training",
         test="rank-sum test over seeds on held-out images, trained for equally many episodes",
         arms=("plastic", "homogeneous"),
         judge=independent,

@@ -46,9 +46,12 @@ def draw_episode(axes: Axes, walls: np.ndarray, path: np.ndarray, reward: np.nda
 
 
 def typical(shown: dict[str, np.ndarray]) -> int:
-    """Return, of the episodes kept, the one of median reward after training."""
-    later = shown["late_reward"].astype(float).sum(axis=1)
-    return int(np.argsort(later, kind="stable")[len(later) // 2])
+    """Return, of the episodes kept, the one nearest to the median rewards before and after training, by rank."""
+    aside = 0
+    for key in WHEN:
+        rank = np.argsort(np.argsort(shown[f"{key}_reward"].astype(float).sum(axis=1), kind="stable"))
+        aside = aside + np.abs(rank - (len(rank) - 1) / 2)
+    return int(np.argmin(aside))
 
 
 def when(run: RunResult) -> tuple[str, str]:
@@ -67,7 +70,7 @@ def plastic_run(results: TaskResults) -> RunResult | None:
 
 
 def paths(results: TaskResults) -> tuple[Figure, str]:
-    """Draw the plastic agent in one maze before and after training: of those kept, the one of median reward."""
+    """Draw the plastic agent in one maze before and after training: of those kept, a typical one."""
     run = plastic_run(results)
     if run is None:
         figure, heading = Figure(figsize=(style.WIDTH, 0.6)), NOTHING

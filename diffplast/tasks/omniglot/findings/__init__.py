@@ -7,6 +7,7 @@ from . import claims, figures, paper
 FINDINGS = Findings(
     claims=claims.CLAIMS,
     quoted=paper.QUOTED,
+    heading=figures.heading,
     figures={"omniglot_table": figures.table_1},
     program_seconds=paper.PROGRAM_SECONDS,
 )

@@ -61,10 +61,10 @@ def as_published(arm: str, published: Quoted) -> Callable[[TaskResults], Measure
     def judge(found: TaskResults) -> Measured:
         ours, interval, mean = _interval(found, arm, "accuracy_released")
         ours = f"by the released evaluation {ours}"
-        if interval is None:
-            return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval")
-        effect = Effect("accuracy", *interval, percent=True)
         each = {found.label(arm): found.values(arm, "accuracy_released").tolist()}
+        if interval is None:
+            return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval", each=each)
+        effect = Effect("accuracy", *interval, percent=True)
         agrees = interval[2] >= published.value - published.margin
         why = "" if agrees else f"below {numbers.percent(published.value - published.margin)}"
         return Measured(agrees, ours, numbers.percent(mean), why, effect=effect, each=each)
@@ -79,12 +79,12 @@ def new_characters(arm: str) -> Callable[[TaskResults], Measured]:
         ours, interval, mean = _interval(found, arm, "accuracy_final")
         first = numbers.spread(found.measure, found.values(arm))
         ours = f"{ours}; on the first split, which decisions were made by, {first}"
+        each = {found.label(arm): found.values(arm, "accuracy_final").tolist()}
         if interval is None:
-            return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval")
+            return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval", each=each)
         measured = Measured(
             agrees=interval[1] >= UNSEEN, ours=ours, short=numbers.percent(mean),
-            effect=Effect("accuracy", *interval, percent=True),
-            each={found.label(arm): found.values(arm, "accuracy_final").tolist()},
+            effect=Effect("accuracy", *interval, percent=True), each=each,
         )
         if measured.agrees:
             return measured
@@ -135,7 +135,8 @@ def overhead(found: TaskResults) -> Measured:
         channels, side = e.features, (side - 1) // 2
     share = (e.features * e.ways + 1) / count
     ours = f"{e.features * e.ways:,} coefficients α (or one shared by all) and η, beside {count:,} of the convolutions"
-    return Measured(share <= 0.01, ours, numbers.percent(share), "" if share <= 0.01 else "more than that")
+    short, why = numbers.percent(share), "" if share <= 0.01 else "more than that"
+    return Measured(share <= 0.01, ours, short, why, each={"every seed alike": [share]})
 
 
 def _accuracy(quoted: Quoted) -> str:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from diffplast.report import numbers, style
+from diffplast.report.curves import finding
 from diffplast.report.paper import Quoted
 from diffplast.report.results import TaskResults
 
@@ -16,6 +17,18 @@ EVALUATIONS = {"accuracy_final": "new characters", "accuracy_released": "release
 """Metric -> how it is tested."""
 LABEL = 30
 """Letters on a line of a row's label, which leave room for the dots."""
+
+
+def heading(results: TaskResults) -> str:
+    """Say the accuracy on the split that no decision was made by: the median of every arm."""
+    if not any(results.finished(arm) for arm in results.arms):
+        return finding(results)
+    parts = []
+    for arm in results.arms:
+        values = results.values(arm, "accuracy_final")
+        median = numbers.percent(np.median(values)) if len(values) else "no finished run:"
+        parts.append(f"{median} {results.label(arm)}")
+    return f"Accuracy on new characters, second split: {', '.join(parts)}"
 
 
 def table_1(results: TaskResults) -> tuple[Figure, str]:

@@ -36,7 +36,7 @@ def laboratory(results: TaskResults) -> Laboratory | None:
     look = habits(np.stack(drawings))
     sets.sort(key=lambda each: _difficulty(each[0], look["stroke"]))
     experiment = {key: results.experiment(key) for key in ("ways", "side", "label_strength")}
-    accuracy = numbers.show(results.measure, run.metric(results.metric))
+    accuracy = numbers.show(results.measure, run.metric("accuracy_final"))
     texts = [{"shown": _text(shown), "tested": _text(tested)} for shown, tested in sets[:SETS]]
     about = {"accuracy": accuracy, "sets": texts, "habits": look}
     return Laboratory([network], experiment | about)
