@@ -58,9 +58,13 @@ def _against_programs(results: dict[str, TaskResults]) -> str:
 
 
 def runs_table(results: dict[str, TaskResults]) -> str:
-    """Return a table in Markdown: of each arm the finished runs, how many `seeds` asks for, their time, the missing."""
-    lines = ["| task | arm | runs | of | time | missing |", "| --- | --- | --- | --- | --- | --- |"]
-    for found in results.values():
+    """Return a table in Markdown: of each arm the finished runs, how many `seeds` asks for, their time, the missing.
+
+    Beside their time stands that of the authors' programs for as many episodes, where it is known.
+    """
+    lines = ["| task | arm | runs | of | time | authors' programs | missing |", "|" + " --- |" * 7]
+    for name, found in results.items():
+        programs = findings.load(name).program_seconds
         for arm in found.kind.arms:
             times = {run.run.seed: run.machine["seconds"] for run in found.runs if run.run.arm == arm}
             asked = of_arm(getattr(found.block.seeds, found.scale), arm)
@@ -69,8 +73,11 @@ def runs_table(results: dict[str, TaskResults]) -> str:
                 names = [f"{arm}-{seed}" for seed in missing] or ["–"]
                 if len(names) > 2 and missing[-1] - missing[0] == len(missing) - 1:
                     names = [f"{names[0]} to {names[-1]}"]
-                took = duration(sum(times.values())) if times else "–"
-                cells = found.kind.title, found.label(arm), len(times), asked, took, ", ".join(names)
+                took = sum(times.values())
+                theirs = programs.get(arm, 0) * sum(run.episodes for run in found.runs if run.run.arm == arm)
+                beside = f"{duration(theirs)} ({numbers.number(theirs / took)} times)" if theirs else "–"
+                took = duration(took) if times else "–"
+                cells = found.kind.title, found.label(arm), len(times), asked, took, beside, ", ".join(names)
                 lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

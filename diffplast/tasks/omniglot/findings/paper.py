@@ -24,5 +24,5 @@ QUOTED = (ACCURACY, RUNS, LENGTH, LR, WAYS, LATER, LATER_LENGTH, LATER_LR, *OTHE
 
 DATA = "omniglot"
 
-PROGRAM_SECONDS = {"plastic": 0.0055, "homogeneous": 0.0055}
+PROGRAM_SECONDS = {"plastic": 0.0055, "homogeneous": 0.0055, "text": 0.0055}
 """Of a training episode of the released program, on two cores."""
