@@ -156,7 +156,8 @@ def test_the_cost_names_the_runs_that_are_missing(tree):
     assert lines[0][1:6] == ["plastic", "2", "3", "2 min 3 s", lines[0][5]] and lines[0][6] == "plastic-2 |"
     assert lines[1][1:4] == ["homogeneous α", "2", "5"] and lines[1][6] == "homogeneous-2 to homogeneous-4 |"
     assert lines[2][1:4] == ["non-plastic", "2", "2"] and lines[2][6] == "– |"
-    assert all(line[5].startswith(start) and line[5].endswith(" times)") for line, start in zip(lines, beside, strict=True))
+    for line, start in zip(lines, beside, strict=True):
+        assert line[5].startswith(start) and line[5].endswith(" times)")
     assert "the text's inputs" not in table
 
 
