@@ -68,7 +68,7 @@ def _table() -> pd.DataFrame:
 
 BANDS = {"mean": ("min", "max"), "median": ("lower_quartile", "upper_quartile")}
 """What is drawn about a line of each statistic."""
-SHADED = {"mean": "least to most", "median": "quartiles"}
+SHADED = {"mean": "range", "median": "quartiles"}
 
 
 def curve(figure: int, task: str, arm: str) -> PaperCurve:
