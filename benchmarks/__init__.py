@@ -1,3 +1,3 @@
 """Benchmarks: python -m benchmarks."""
 
-import diffplast  # noqa: F401 - before torch, see there
+import diffplast.core  # noqa: F401 - before torch, see there

@@ -4,9 +4,10 @@
 
 All ways to train a task take turns in one process. Ratios are per episode against the first line of a task, from the
 smallest times: the naive recurrence at batch 1; for Omniglot, which has no recurrence to speak of, its own published
-settings. "binary" has the released program's 106 steps, and the maze the paper's 100 neurons. "published ms" is what
-the released programs need, measured on two cores of another machine (Zen 5), so the ratio after it is rough. Peak
-memory is that of a process that trains in one way.
+settings. In two threads torch's own spins (diffplast/core/__init__.py) would make the naive loop some 12 to 23 % faster
+and so the ratios smaller. "binary" has the released program's 106 steps, and the maze the paper's 100 neurons.
+"published ms" is what the released programs need, measured on two cores of another machine (Zen 5), so the ratio after
+it is rough. Peak memory is that of a process that trains in one way.
 """
 
 import argparse

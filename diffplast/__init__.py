@@ -6,11 +6,6 @@ from importlib.util import find_spec
 
 __all__ = ["PlasticRNN", "PlasticRollout", "plastic_rnn"]
 
-# Read when torch is imported. Torch's idle threads spin for milliseconds before they sleep, on the cores that the
-# compiled loops run on meanwhile: with two threads that takes a sixth to a fourth of a training episode of the large
-# networks. Shorter spins are as good for torch.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-
 # A notebook hands its own way of drawing on to what it starts; where that is not installed, matplotlib fails to import.
 _drawing = os.environ.get("MPLBACKEND", "").removeprefix("module://").partition(".")[0]
 if _drawing in ("inline", "matplotlib_inline", "ipykernel", "ipympl"):

@@ -287,9 +287,14 @@ def test_errors_of_the_module_and_of_rollouts():
             PlasticRollout(layer.weight, layer.alpha, layer.eta, batch)
 
 
-def test_torch_finds_how_long_its_threads_are_to_spin_unless_that_was_said():
-    code = "import os, diffplast, torch; print(os.environ['GOMP_SPINCOUNT'])"
-    for said, wanted in (({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7")):
+def test_training_has_torchs_threads_spin_less_and_the_layer_alone_does_not():
+    cases = [
+        ("stages.train", {}, "2000"), ("diffplast.parallel.__main__", {}, "2000"), ("benchmarks.episodes", {}, "2000"),
+        ("stages.train", {"GOMP_SPINCOUNT": "7"}, "7"), ("diffplast.plasticity", {}, "None"),
+    ]  # fmt: skip
+    for module, said, wanted in cases:
+        code = f"import sys, os; sys.modules['torch'] = None\ntry: import {module}\nexcept ImportError: pass\n"
+        code += "print(os.environ.get('GOMP_SPINCOUNT'))"  # as it was when torch was asked for
         environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | said
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         assert run.stdout.strip() == wanted
