@@ -14,7 +14,7 @@ if _drawing in ("inline", "matplotlib_inline", "ipykernel", "ipympl"):
 
 
 def __getattr__(name: str):
-    """Import the layer when it is asked for: the report needs no torch."""
+    """Import the layer when it is asked for: who runs the stages side by side needs no torch."""
     if name in __all__:
         return getattr(import_module("diffplast.plasticity"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

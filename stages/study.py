@@ -53,13 +53,14 @@ def choose(archives: Path | None, images: Path | None, description: str | None) 
 
 
 def link(file: Path) -> None:
-    """Link a file into downloads/. Raises UserError where it is not there."""
+    """Link a file into downloads/, unless it lies there itself. Raises UserError where it is not there."""
     if not file.exists():
         raise UserError(f"{file}: there is no such file")
     DOWNLOADS.mkdir(exist_ok=True)
-    here = DOWNLOADS / file.name
-    here.unlink(missing_ok=True)
-    here.symlink_to(file.resolve())
+    here, target = DOWNLOADS.resolve() / file.name, file.resolve()
+    if here != target:
+        here.unlink(missing_ok=True)
+        here.symlink_to(target)
 
 
 def keep() -> None:

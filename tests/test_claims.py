@@ -27,6 +27,9 @@ def make_tree(tmp_path, monkeypatch):
 # What holds for all claims
 
 
+HELPED = Conditions(helps=("a larger network",))
+
+
 def toy(agrees=True, p=None, **changes):
     """A claim about the maze whose rule always finds the same."""
     fields = {
@@ -44,6 +47,8 @@ def toy(agrees=True, p=None, **changes):
         (True, CHANGED, AGREES, ""),
         (False, Conditions(), NOT_REPRODUCED, "because"),
         (False, CHANGED, NOT_DECIDED, "does not hold under changed conditions: because"),
+        (True, HELPED, AGREES, ""),
+        (False, HELPED, NOT_REPRODUCED, "because"),
         (None, Conditions(), NOT_DECIDED, "because"),
         (None, CHANGED, NOT_DECIDED, "because"),
     ],
@@ -242,8 +247,8 @@ def test_markdown_has_a_table_of_what_counts_and_one_of_what_does_not(make_tree)
     found = claims.judge_all({"binary": tree.read("binary")})
     text = tables.as_markdown(found, {"binary": "a | b"})
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 3 + 3 and {line.replace("\\|", "").count("|") for line in rows} == {7}
-    assert text.startswith("1 claims of the paper: ") or text.startswith("1 claim of the paper: ")
+    assert len(rows) == 3 + 4 and {line.replace("\\|", "").count("|") for line in rows} == {7}
+    assert text.startswith("1 claim of the paper: ")
     assert text.index("Controls") < text.index("control: the paper shows no")
 
 

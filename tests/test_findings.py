@@ -1,9 +1,12 @@
 """The rule of every claim, with made-up results on both sides of it."""
 
+import json
+
 import numpy as np
 import pytest
 
-from diffplast.report.claims import AGREES, NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
+from diffplast.core.runs import write_json
+from diffplast.report.claims import NOT_DECIDED, NOT_REPRODUCED, REPRODUCED
 from diffplast.report.conditions import Conditions, is_flat
 from diffplast.report.paper import curve
 from diffplast.tasks.binary_small.findings.paper import FIGURE_3
@@ -47,10 +50,10 @@ def test_one_lucky_window_does_not_count(make_tree):
     set_curves(tree, "binary", "plastic", lucky, lucky | {140: 0.001})
     tree.set_values("binary", "plastic", 0.2, 0.2)
     runs = tree.read("binary").finished("plastic")
-    assert [run.stays_below("wrong_bits", 0.01) for run in runs] == [None, 100]
+    assert [run.gets_below("wrong_bits", 0.01) for run in runs] == [None, 100]
     tree.set_values("binary", "plastic", 0.009, 0.2)  # held-out episodes tell as well, by the end of training
     runs = tree.read("binary").finished("plastic")
-    assert [run.stays_below("wrong_bits", 0.01) for run in runs] == [400, 100]
+    assert [run.gets_below("wrong_bits", 0.01) for run in runs] == [400, 100]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,15 @@ def test_binary_control(make_tree, plastic, other, verdicts):
     assert both_verdicts(tree, "binary", "chance") == verdicts
 
 
+@pytest.mark.parametrize("values, verdicts", [((0.001, 0.002), AGREEING), ((0.001, 0.02), DISAGREEING), ((), OPEN)])
+def test_a_shared_coefficient_restores_patterns_untrained(make_tree, values, verdicts):
+    tree = make_tree("binary")
+    for run, value in zip(tree.runs("binary", "homogeneous"), values, strict=False):
+        path = tree.folder / run.results / "run.json"
+        write_json(path, json.loads(path.read_text()) | {"untrained": {"wrong_bits": value}})
+    assert both_verdicts(tree, "binary", "shared α, untrained") == verdicts
+
+
 def test_binary_control_is_open_where_the_nonplastic_network_was_trained_less(make_tree):
     tree = make_tree("binary", episodes="{nonplastic: 200, others: 400}")
     tree.set_values("binary", "plastic", 0.01, 0.02)
@@ -76,10 +88,10 @@ def test_binary_control_is_open_where_the_nonplastic_network_was_trained_less(ma
 # Binary patterns, small
 
 
-def plateau(level, end=1_000_000, start=0.25):
-    """A training curve that comes down to a level within a tenth of its length."""
+def plateau(level, end=1_000_000, start=0.25, by=0.1):
+    """A training curve that comes down to a level within a share `by` of its length."""
     return {
-        int(place * end): start + (level - start) * min(1, 10 * place) for place in np.linspace(0, 1, 201)[1:]
+        int(place * end): start + (level - start) * min(1, place / by) for place in np.linspace(0, 1, 201)[1:]
     }
 
 
@@ -102,7 +114,7 @@ def test_a_short_run_of_the_rnn_counts_where_it_is_flat(make_tree):
     sinking = {episode: 0.25 - 0.13 * (episode / 200_000) ** 0.2 for episode in range(1000, 200_001, 1000)}
     set_curves(tree, "binary_small", "nonplastic", *[sinking] * 2)
     found = judged(tree, "binary_small", "flatlines", paper)
-    assert found.verdict == AGREES
+    assert found.verdict == NOT_DECIDED and "still moved" in found.why
     assert found.differs == ["200,000 of 1,000,000 training episodes while its curve still moved"]
     assert not is_flat(tree.read("binary_small"), "nonplastic")
 
@@ -110,12 +122,14 @@ def test_a_short_run_of_the_rnn_counts_where_it_is_flat(make_tree):
 @pytest.mark.parametrize(
     "curves, verdicts, why",
     [
-        ((plateau(0.016), plateau(0.028)), AGREEING, ""),
-        ((plateau(0.016), plateau(0.04)), DISAGREEING, "not between 1\u00a0% and 3\u00a0%"),
-        ((plateau(0.016, end=400_000),) * 2, OPEN, "trained for 400,000 of 500,000 episodes"),
+        ((plateau(0.016, by=0.4), plateau(0.028, by=0.4)), AGREEING, ""),
+        ((plateau(0.016, by=0.4), plateau(0.04, by=0.4)), DISAGREEING, "not between 1\u00a0% and 3\u00a0%"),
+        ((plateau(0.016, end=400_000, by=0.8),) * 2, OPEN, "trained for 400,000 of 500,000 episodes"),
         ((falling(30_000, 100_000, 1000),) * 2, DISAGREEING, "much sooner than the paper's"),
+        ((falling(240_000, 600_000, 1000, after=0.02),) * 2, DISAGREEING, "much sooner than the paper's"),
+        ((falling(260_000, 600_000, 1000, after=0.02),) * 2, AGREEING, ""),
     ],
-    ids=["as the figure", "one higher", "trained too little", "much faster"],
+    ids=["as the figure", "one higher", "trained too little", "much faster", "twice as fast", "nearly"],
 )
 def test_the_lstm_solves_it_imperfectly(make_tree, curves, verdicts, why):
     tree = make_tree("binary_small")
@@ -180,7 +194,7 @@ def test_times_faster_is_open_until_the_lstm_solves_the_task(make_tree):
     tree.set_values("binary_small", "lstm", 0.2, 0.2)
     assert both_verdicts(tree, "binary_small", "times faster") == OPEN
     found = judged(tree, "binary_small", "times faster")
-    assert found.why == "the LSTM, trained for 350,000 episodes, does not stay under 2\u00a0% yet"
+    assert found.why == "the LSTM, trained for 350,000 episodes, does not get under 2\u00a0% yet"
     assert "3\u00a0%: 283 (figure 283; at the LSTM's times " in found.measured.ours
     assert "); 2\u00a0%: more than 250 (figure 292)" in found.measured.ours
 
@@ -210,9 +224,9 @@ def test_unseen_images_are_restored(make_tree, errors, sem, verdicts):
 
 @pytest.mark.parametrize(
     "plastic, other, sem, verdicts",
-    [((20, 22), (60, 50), 0.5, AGREEING), ((20, 40), (60, 50), 0.5, DISAGREEING), ((20, 26), (60, 50), 2, OPEN),
-     ((20, 22), (60, 50), float("nan"), OPEN)],
-    ids=["fails", "does not", "too near to tell", "one test image"],
+    [((20, 22), (80, 70), 0.5, AGREEING), ((20, 40), (80, 70), 0.5, DISAGREEING), ((20, 36), (80, 70), 2, OPEN),
+     ((20, 22), (80, 70), float("nan"), OPEN), ((20, 22), (60, 50), 0.5, DISAGREEING), ((20, 22), (60, 55), 0.5, OPEN)],
+    ids=["fails", "does not", "too near to tell", "one test image", "restores too", "nearly does"],
 )
 def test_nonplastic_networks_fail_on_images(make_tree, plastic, other, sem, verdicts):
     tree = make_tree("images")
@@ -254,8 +268,8 @@ def test_independent_coefficients_are_compared_with_figure_5_at_equal_episodes(m
     "seeds, lead, verdicts, why",
     [
         (2, 50, OPEN, "too few seeds for the test (least possible p 0.33)"),
-        (4, 50, AGREEING, ""),
-        (4, -50, DISAGREEING, "is ahead"),
+        (4, 60, AGREEING, ""),
+        (4, -60, DISAGREEING, "is ahead"),
         (4, 1, OPEN, "seeds"),
         (15, 1, DISAGREEING, "no significant difference"),
     ],
@@ -275,6 +289,14 @@ def test_two_arms(make_tree, task, part, sign, seeds, lead, verdicts, why):
 
 
 # Maze
+
+
+def test_a_small_gain_is_no_strong_improvement(make_tree):
+    tree = make_tree("maze", 4)
+    for arm, rewards in (("plastic", (120, 122, 124, 126)), ("nonplastic", (100, 102, 104, 106))):
+        tree.set_values("maze", arm, *rewards)
+    assert both_verdicts(tree, "maze", "plastic beats") == DISAGREEING
+    assert judged(tree, "maze", "plastic beats").measured.why == "less than 1.5 times as much"
 
 
 def rising(end, at_half, start=10, length=1_000_000):
@@ -349,8 +371,9 @@ def test_the_papers_own_maze_curves_pass_their_rules(make_tree):
 @pytest.mark.parametrize("arm, part", [("homogeneous", "accuracy, by"), ("plastic", "own α: accuracy, by")])
 @pytest.mark.parametrize(
     "values, agrees",
-    [((0.98, 0.99, 0.985), True), ((0.999, 0.998, 0.999), True), ((0.95, 0.951, 0.952), False), ((0.98, 0.99), None)],
-    ids=["within", "above", "below", "too few seeds"],
+    [((0.98, 0.99, 0.985), True), ((0.999, 0.998, 0.999), True), ((0.95, 0.951, 0.952), False),
+     ((0.95, 0.97, 0.99), None), ((0.98, 0.99), None)],
+    ids=["within", "above", "below", "interval too wide", "too few seeds"],
 )
 def test_accuracy_as_published(make_tree, arm, part, values, agrees):
     tree = make_tree("omniglot", len(values))

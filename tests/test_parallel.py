@@ -341,6 +341,11 @@ def test_a_wrong_target_is_an_error_in_a_sentence(project):
     assert "nothing@a" in said and "Traceback" not in said
 
 
+def test_a_scheduler_that_does_not_answer_is_an_error_in_a_sentence(project):
+    said = project.parallel("--scheduler", "nowhere://127.0.0.1:9", "train@a", status=1)
+    assert "--scheduler nowhere://127.0.0.1:9: " in said and "Traceback" not in said
+
+
 def test_a_stage_that_has_just_ended_is_not_in_the_way_of_a_stop(tmp_path):
     events = SimpleQueue()
     stage = SimpleNamespace(cmd="python -m this", wdir=str(tmp_path), meta=None)
@@ -421,6 +426,8 @@ def test_limits_of_a_container_count(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("3000\n")
     (tmp_path / "memory.current").write_text("1000\n")
     assert resources.usable_cores() == 1 and resources.available_memory() == 2000
+    (tmp_path / "memory.stat").write_text("anon 100\nactive_file 7\ninactive_file 500\n")
+    assert resources.available_memory() == 2500
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert resources.usable_cores() == len(psutil.Process().cpu_affinity()) and resources.available_memory() > free / 2

@@ -1,6 +1,7 @@
 """params.yaml: what is wrong with it is said by key, before any work."""
 
 import copy
+import shutil
 import subprocess
 import sys
 from functools import reduce
@@ -191,6 +192,9 @@ def test_missing_and_unreadable_files_are_named(tmp_path):
         path.write_text("a: [1, 2")
         with pytest.raises(params.ParamsError, match="not valid YAML"):
             use()
+        path.write_bytes(b"scale: \xff")
+        with pytest.raises(params.ParamsError, match="not valid YAML"):
+            use()
 
 
 def test_a_new_scale_lists_the_runs_that_its_seeds_ask_for(tmp_path):
@@ -201,6 +205,37 @@ def test_a_new_scale_lists_the_runs_that_its_seeds_ask_for(tmp_path):
     checked = params.load(path=path)
     assert checked.images.runs == ["plastic-0", "plastic-1", "nonplastic-0"]
     assert checked.omniglot.runs == ["plastic-0", "homogeneous-0", "nonplastic-0", "text-0"]
+
+
+def test_runs_that_were_edited_are_named_when_they_are_replaced(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    params.assign(["scale=laptop"], tmp_path / "params.yaml")
+    command = [sys.executable, "-m", "diffplast.core.params"]
+
+    def said(*assignments):
+        result = subprocess.run([*command, *assignments], cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0
+        return result.stderr
+
+    assert said("scale=laptop") == "" == said("images.runs=[plastic-7]")
+    assert said("scale=laptop").startswith("images.runs: plastic-0, plastic-1, ")
+    assert said("images.runs=[plastic-7]") == "" == said("scale=smoke")
+
+
+@pytest.mark.parametrize(
+    "line, edited, key",
+    [
+        ("seeds: {smoke: 1, laptop: {plastic: 4,", "seeds: {smoke: {plastic: 2}, laptop: {plastic: 4,", "seeds.smoke"),
+        ("seeds: {smoke: 1, laptop: {plastic: 4,", "seeds: {smoke: '1', laptop: {plastic: 4,", "seeds.smoke"),
+        ("binary:\n", "binary:\nunary:\n", "unary"),
+    ],
+)
+def test_a_new_scale_names_what_is_wrong_in_the_file(tmp_path, line, edited, key):
+    path, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
+    assert text.count(line) == 1
+    path.write_text(text.replace(line, edited))
+    with pytest.raises(params.ParamsError, match=key):
+        params.assign(["scale=smoke"], path)
 
 
 def test_the_committed_runs_are_those_of_the_scale(tmp_path):

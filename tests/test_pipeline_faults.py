@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 TASK = "stages/binary_small"
 RUN = "smoke-lstm-0"
 TRAIN, EVALUATE = (f"{TASK}/dvc.yaml:{stage}@{RUN}" for stage in ("train", "evaluate"))
-LRS = "binary_small.smoke.lr={{plastic: 0.1, nonplastic: 0.1, lstm: {}}}"
+LRS = "binary_small.smoke.lr={{lstm: {}, others: 0.1}}"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def lock(clone) -> str:
 
 
 def test_the_second_of_two_says_that_the_first_is_at_work(clone):
-    clone.set("binary_small.smoke.episodes={plastic: 10, nonplastic: 10, lstm: 40000}", "checkpoint_seconds=0.5")
+    clone.set("binary_small.smoke.episodes={lstm: 40000, others: 10}", "checkpoint_seconds=0.5")
     checkpoint = clone.folder / "checkpoints" / "smoke" / "binary_small" / "lstm-0.pt"
     first = clone.start("dvc", "repro", EVALUATE)
     while not checkpoint.exists() and first.poll() is None:

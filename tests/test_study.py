@@ -28,5 +28,8 @@ def test_the_study_prepares_given_images_and_keeps_the_record(tmp_path):
     kept = params.read(clone.folder / "reports/study/params.yaml")
     assert kept["scale"] == "study" and kept["maze"]["runs"] == chosen["maze"]["runs"][:1]  # none is finished
     assert "prepare_images@study" in (clone.folder / "reports/study/locks/dvc.lock").read_text()
+    clone.run("mv", "pictures.zip", "downloads/own.zip")
+    clone.run(*study, "--images", "downloads/own.zip", "dvc.yaml:prepare_images@study")
+    assert (clone.folder / "downloads/own.zip").stat().st_size > 0  # in its place, and no link to itself
     missing = clone.run(*study, "--images", "none.zip", succeeds=False)
     assert "none.zip: there is no such file" in missing

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import re
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +96,19 @@ def test_what_is_committed_comes_out_again(committed):
 def test_one_window_is_replayed_alone(committed):
     outcome = replay(job_of(committed, windows=1))
     assert (outcome.verdict, outcome.windows, outcome.episode) == (SAME, 1, 8)
+
+
+def test_a_run_that_failed_fails_again_where_it_did(tmp_path, monkeypatch):
+    def poisoned(state, task, size, draw=training.State.draw):
+        episodes = draw(state, task, size)
+        return replace(episodes, target=episodes.target * np.nan) if state.episode >= 12 else episodes
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training.State, "draw", poisoned)
+    run = make_run(tmp_path, "binary")
+    assert read(run).metrics["failure"].startswith("after episode 12 the loss (nan)")
+    outcome = replay(job_of(read(run)))
+    assert (outcome.verdict, outcome.differs) == (SAME, [])
 
 
 def test_a_rate_that_is_one_millionth_larger_is_found(committed, monkeypatch):
@@ -327,9 +339,7 @@ def test_kept_networks_execute_nothing(committed):
 
 def test_a_new_evaluation_takes_away_what_an_earlier_replay_says(committed):
     committed.run.replayed.write_text("{}")
-    shutil.copytree(committed.run.folder, "kept")
     evaluate.main([committed.run.task, "smoke", committed.run.name])
-    shutil.rmtree("kept")
     assert not committed.run.replayed.exists()
 
 

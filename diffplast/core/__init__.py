@@ -7,7 +7,7 @@ evaluation, figures or report use is elsewhere.
 import os
 
 # Read when torch is imported. Torch's idle threads spin for milliseconds before they sleep, on the cores that the
-# compiled loops run on meanwhile: with two threads that takes a seventh to a fifth of a training episode of the large
+# compiled loops run on meanwhile: with two threads that takes an eighth to a fifth of a training episode of the large
 # networks. Not for those who use the layer alone: loops of many small operations of torch get slower, the naive
-# recurrence by 14 to 30 %.
+# recurrence by 14 to 31 %.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")

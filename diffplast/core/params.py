@@ -117,7 +117,7 @@ def read(path: Path = PATH) -> dict:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: there is no such file; run this in the top folder of the project") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected keys and values, found {type(content).__name__}")
@@ -205,6 +205,7 @@ def assign(assignments: list[str], path: Path = PATH) -> None:
         except YAMLError as error:
             raise ParamsError(f"{assignment!r}: not valid YAML: {' '.join(str(error).split())}") from None
         if key == "scale":
+            check(content, path=path)  # what is wrong is said by key; what lists runs takes it as right
             _list_runs(content, value)
         if isinstance(place[last], list) and isinstance(value, list):
             place[last][:] = value  # in place: a new list beside the old one's comments would not be valid YAML
@@ -231,11 +232,26 @@ def _list_runs(content: dict, scale: str) -> None:
             block["runs"][:] = [f"{arm}-{seed}" for arm in arms for seed in range(of_arm(wanted, arm))]
 
 
+def _name_replaced_runs(before: dict, after: dict, assignments: list[str]) -> None:
+    """Say which edited `runs` were replaced, where the scale is the one that it was."""
+    for name in registry.names() if before["scale"] == after["scale"] else ():
+        was, now = before[name]["runs"], after[name]["runs"]
+        if was != now and not any(each.startswith(f"{name}.runs=") for each in assignments):
+            seeds = f"{name}.seeds.{after['scale']}"
+            print(
+                f"{name}.runs: {', '.join(now)}, as {seeds} asks, in place of {', '.join(was)}. To run what is listed, "
+                "edit it again and use `dvc repro`.",
+                file=sys.stderr,
+            )
+
+
 def main() -> int:
     """Command line: see the module's docstring."""
     try:
-        if sys.argv[1:]:
-            assign(sys.argv[1:])
+        if assignments := sys.argv[1:]:
+            before = read()
+            assign(assignments)
+            _name_replaced_runs(before, read(), assignments)
         load()
     except ParamsError as error:
         print(error, file=sys.stderr)

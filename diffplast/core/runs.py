@@ -84,7 +84,7 @@ def open_task(run: Run, checked: params.BaseModel) -> Task:
     be_deterministic()
     data = None
     if kind.dataset is not None:
-        data = dataset.load(data_folder(kind.dataset, run.scale) / "data.npz")
+        data = dataset.load(data_folder(kind.dataset, run.scale) / "data.npz", kind.dataset)
     return kind(block.experiment, getattr(block, run.scale), run.arm, device(checked.device), data)
 
 

@@ -178,7 +178,8 @@ class State:
         self.network = new_network(task, seed)
         self.generator = seeds.generator(seed, "training")
         self._ahead: tuple[dict, Any] | None = None
-        self.captures = task.device.type == "cuda" and task.arm in task.captured and settings.clip is None
+        even = settings.episodes % settings.batch == 0  # a recorded update always has as many episodes
+        self.captures = task.device.type == "cuda" and task.arm in task.captured and settings.clip is None and even
         self._captured: CapturedUpdate | None = None
         self.optimizer = self._make_optimizer(task)
         self.average_decay = settings.average

@@ -4,7 +4,6 @@ Downloads are kept in `downloads/`, outside of what DVC removes before a stage. 
 got so far lies beside them as *.partial, and the next attempt resumes there where the server allows it.
 """
 
-import functools
 import hashlib
 import os
 import sys
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import pooch
 import requests
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
@@ -105,7 +103,10 @@ def _local(place: Place) -> Path:
 
 def _is_whole(path: Path, checksum: str) -> bool:
     algorithm, _, value = checksum.partition(":")
-    return path.is_file() and pooch.file_hash(str(path), alg=algorithm) == value
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest() == value
 
 
 def _download(place: Place) -> Path:
@@ -113,8 +114,6 @@ def _download(place: Place) -> Path:
     target = _local(place)
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        for stray in FOLDER.glob("tmp*"):  # pooch's own temporary file, left where a run was killed
-            stray.unlink()
         partial = target.with_name(target.name + ".partial")
         begun = partial.exists()
         try:
@@ -138,19 +137,15 @@ def _retrieve(place: Place, target: Path, partial: Path) -> None:
 
     Raises requests.RequestException for an answer that is not whole, _PlaceError for a wrong file.
     """
-    downloader = functools.partial(_with_retries, partial=partial)
-    try:
-        pooch.retrieve(place.address, place.checksum, fname=target.name, path=FOLDER, downloader=downloader)
-    except requests.RequestException:
-        raise
-    except ValueError:
-        raise _PlaceError(
-            f"what comes from there is damaged or another file: its checksum is not {place.checksum}"
-        ) from None
+    _with_retries(place.address, partial)
+    if not _is_whole(partial, place.checksum):
+        partial.unlink()
+        raise _PlaceError(f"what comes from there is damaged or another file: its checksum is not {place.checksum}")
+    os.replace(partial, target)
 
 
-def _with_retries(address: str, whole: str, _, partial: Path) -> None:
-    """A downloader for pooch: fetch `address` into `partial`, then move it to `whole`."""
+def _with_retries(address: str, partial: Path) -> None:
+    """Fetch `address` into `partial`, once more where what goes wrong may pass."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _continue(address, partial)
@@ -165,7 +160,6 @@ def _with_retries(address: str, whole: str, _, partial: Path) -> None:
     if start.startswith((b"<!doctype", b"<html")):
         partial.unlink()
         raise _PlaceError("a web page came in place of the archive, perhaps one to log in or a notice")
-    os.replace(partial, whole)
 
 
 def _continue(address: str, partial: Path) -> None:

@@ -40,7 +40,8 @@ def page(entries: dict[str, list[dict]]) -> str:
         "fails": [entry for entry in found if entry["counted"] and entry["verdict"] == NOT_REPRODUCED],
         "open": [entry for entry in found if entry["counted"] and entry["verdict"] == NOT_DECIDED],
     }
+    beside = [entry for entry in found if not entry["counted"] and entry["verdict"] == NOT_REPRODUCED]
     by_name = {(entry["task"], entry["name"].replace("\u00a0", " ")): entry for entry in found}
     return environment.get_template("learned.md").render(
-        **parts, total=sum(map(len, parts.values())), of=lambda task, name: by_name[task, name]
+        **parts, beside=beside, total=sum(map(len, parts.values())), of=lambda task, name: by_name[task, name]
     )

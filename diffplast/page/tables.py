@@ -35,7 +35,8 @@ def counts_in_words(verdicts: list[Verdict]) -> str:
 def as_markdown(verdicts: list[Verdict], titles: dict[str, str]) -> str:
     """Return the text of claims.md: a table of the claims that count, and one of what is listed apart."""
     counted, apart = ([each for each in verdicts if each.counted is counts] for counts in (True, False))
-    lines = [f"{len(counted)} claims of the paper: {counts_in_words(counted)}.", "", *_rows(counted, titles)]
+    count = f"{len(counted)} claim{'' if len(counted) == 1 else 's'}"
+    lines = [f"{count} of the paper: {counts_in_words(counted)}.", "", *_rows(counted, titles)]
     if apart:
         lines += ["", "Controls and comparisons of ours, not counted:", "", *_rows(apart, titles)]
     return "\n".join(lines) + "\n"
@@ -88,10 +89,11 @@ def reason(verdict: Verdict) -> str:
     """Write why a claim is not reproduced, and what differs from the paper; and why it is listed apart."""
     parts = [verdict.why] if verdict.why else []
     if verdict.differs:
-        parts.append(f"{'Differs' if parts else 'differs'}: {'; '.join(verdict.differs)}")
+        parts.append(f"differs: {'; '.join(verdict.differs)}")
     if verdict.claim.apart:
         parts.append(verdict.claim.apart)
-    return ". ".join(parts)
+    first, rest = parts[:1], parts[1:]
+    return ". ".join([*first, *(part[0].upper() + part[1:] for part in rest)])
 
 
 def arm_table(found: TaskResults) -> list[dict[str, str | list[str]]]:

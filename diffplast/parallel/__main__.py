@@ -30,12 +30,19 @@ def reproduce_here(targets: list[str], workers: int | None) -> dict[str, str]:
 
 def reproduce_on_cluster(targets: list[str], workers: int | None, scheduler: str, tries: int) -> dict[str, str]:
     """Run the pipeline with the stages of single runs on a Dask cluster. Returns the failed stages: why."""
-    from distributed import Client
+    try:
+        from distributed import Client
+    except ModuleNotFoundError:
+        raise UserError("a cluster needs one more package: pip install --editable '.[cluster]'") from None
 
     from diffplast.parallel.cluster import Checkout, Workers, remote
 
+    try:
+        client = Client(scheduler)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--scheduler {scheduler}: {error}") from None
     events, config = SimpleQueue(), remote(Repo())
-    with Pipeline(targets, config) as pipeline, Client(scheduler) as client:
+    with client, Pipeline(targets, config) as pipeline:
         checkout = Checkout(config)
         client.register_plugin(checkout)
         processes = Processes(pipeline, events, workers)
@@ -62,6 +69,9 @@ def main(options: list[str]) -> int:
             failed = reproduce_on_cluster(arguments.targets, arguments.workers, arguments.scheduler, arguments.tries)
     except (UserError, DvcException) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:  # a disk that is full
+        print(f"{error}; when that is set right, the same command resumes", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command resumes", file=sys.stderr)

@@ -59,7 +59,7 @@ class Pipeline:
         self.repo.close()
 
     def last_seconds(self, name: str) -> float | None:
-        """How long the run that a stage trains took the last time, by its results; None for a new one or no run."""
+        """How long the first run that needs a stage took the last time, by its results; None where there is none."""
         outs = [Path(out.fs_path) for stage in self._dependents[name] for out in stage.outs]
         for path in outs:
             if path.name == "run.json" and path.exists():

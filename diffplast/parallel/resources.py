@@ -22,8 +22,17 @@ def available_memory() -> int:
     memory = psutil.virtual_memory().available
     limit, used = _read_numbers(CGROUP / "memory.max"), _read_numbers(CGROUP / "memory.current")
     if limit and used:
-        memory = min(memory, limit[0] - used[0])
+        memory = min(memory, limit[0] - used[0] + _reclaimable())
     return memory
+
+
+def _reclaimable() -> int:
+    """Memory in bytes of a container that holds files read, which the kernel gives back before it refuses any."""
+    try:
+        rows = (CGROUP / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(row.split()[1]) for row in rows if row.startswith("inactive_file ")), 0)
 
 
 def _read_numbers(path: Path) -> list[int]:

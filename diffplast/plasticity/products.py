@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numba import njit
-from torch.autograd.function import once_differentiable
 
 from .blocks import DOT_ROW, DOT_SQUARE, LINE, SWEEP_ROWS, TILE_LINES, TILE_ROWS, dot_block, sweep_line, tile_block
 from .jit import kernel
@@ -246,33 +245,3 @@ def product(a, b, out=None, add=False):
 
     share_out(rows, depth, n, b_turned, member)
     return out
-
-
-class _MatMul(torch.autograd.Function):
-    """`product` of two matrices, and of gradients and matrices."""
-
-    @staticmethod
-    def forward(ctx, a, b):
-        ctx.save_for_backward(a, b)
-        return torch.from_numpy(product(a.detach().numpy(), b.detach().numpy()))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        a, b = (tensor.detach().numpy() for tensor in ctx.saved_tensors)
-        grad = grad.numpy()
-        wanted = ctx.needs_input_grad
-        return (
-            torch.from_numpy(product(grad, b.T)) if wanted[0] else None,
-            torch.from_numpy(product(a.T, grad)) if wanted[1] else None,
-        )
-
-
-def matmul(a, b):
-    """Multiply tensors a (..., K) and b (K, N), differentiably: (..., N).
-
-    On the CPU in float32 and float64 by `product`; elsewhere by torch, whose order of summation is its own.
-    """
-    if a.device.type != "cpu" or a.dtype not in (torch.float32, torch.float64):
-        return torch.matmul(a, b)
-    return _MatMul.apply(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])

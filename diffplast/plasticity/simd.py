@@ -116,7 +116,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def tanh(typingctx, x):
-    """The hyperbolic tangent of numbers of either precision, to 2 ulp."""
+    """The hyperbolic tangent of numbers of either precision, to 3 ulp."""
     return _elementwise((x,), elementary("tanh"))
 
 

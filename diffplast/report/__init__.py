@@ -1,1 +1,1 @@
-"""What is made of results: claims, figures and the page. Nothing here is used by training."""
+"""What is made of results: claims and figures. Nothing here is used by training."""

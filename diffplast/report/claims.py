@@ -6,7 +6,7 @@ follows is the same for all claims:
 - "reproduced": it agrees, with the paper's environment, architecture, inputs, data and training, at the paper's length
   or where the curve is flat;
 - "agrees under changed conditions": it agrees, and what differs from the paper is named;
-- "not reproduced": it disagrees, though nothing differs;
+- "not reproduced": it disagrees, though nothing differs but what could only help;
 - "not decided": it disagrees under changed conditions; or there are too few seeds, or too little training to tell, or a
   run has failed or was not run; or the claim rests on "v3?" alone. The reason is named.
 
@@ -178,9 +178,10 @@ def _decide(claim: Claim, measured: Measured, p_holm: float | None, found: TaskR
         verdict = NOT_DECIDED
     elif agrees:
         verdict, why = (AGREES, "") if differs else (REPRODUCED, "")
+    elif set(differs) - set(claim.conditions.helps):
+        verdict, why = NOT_DECIDED, f"does not hold under changed conditions: {why}"
     else:
-        verdict = NOT_DECIDED if differs else NOT_REPRODUCED
-        why = f"does not hold under changed conditions: {why}" if differs else why
+        verdict = NOT_REPRODUCED
     values = {
         arm: {"label": found.label(arm), "metric": found.metric, **statistics.describe(found.values(arm))}
         for arm in claim.arms
@@ -232,19 +233,26 @@ def better(found: TaskResults, first: str, second: str, unit: str = "") -> Measu
 
 
 def reaching(found: TaskResults, arm: str, level: float, within: int) -> Measured:
-    """Say whether every seed of an arm stays below `level` of the metric after at most `within` training episodes."""
+    """Say whether every seed of an arm gets below `level` of the metric after at most `within` training episodes."""
     runs = found.finished(arm)
-    needed = [run.stays_below(found.metric, level) for run in runs]
+    needed = [run.gets_below(found.metric, level) for run in runs]
     ok = [value is not None and value <= within for value in needed]
     shown = numbers.show(found.measure, level)
+    later = [
+        values[episodes > value].max()
+        for run, value in zip(runs, needed, strict=True)
+        for episodes, values in [run.series(found.metric)]
+        if value is not None and episodes[-1] > value
+    ]
+    highest = f" (later windows: at most {numbers.show(found.measure, max(later))})" if later else ""
     ours = (
-        f"stays under {shown} {needed_in_words(needed, max(run.episodes for run in runs))}; "
+        f"gets under {shown} {needed_in_words(needed, max(run.episodes for run in runs))}{highest}; "
         f"{numbers.spread(found.measure, found.values(arm))} on unseen episodes"
     )
     reached = [value for value in needed if value is not None]
     all_there = len(reached) == len(needed)
     short = f"{numbers.band(reached)[0]:,.0f}" if all_there else f"{len(reached)} of {numbers.seeds(len(needed))}"
-    each = {f"{found.label(arm)}, episodes until it stays under {shown}": needed}
+    each = {f"{found.label(arm)}, episodes until it gets under {shown}": needed}
     if all(ok):
         return Measured(True, ours, short, each=each)
     too_short = [run.episodes for run, by in zip(runs, ok, strict=True) if not by and run.episodes < within]

@@ -31,7 +31,7 @@ class Conditions:
     was trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
     program have one each. episodes: length of its training; ours may be shorter where its curve is flat. Where the
     claim counts episodes (flat_counts False) ours may not be shorter, and may be longer. data: name of its data set.
-    always: what differs whatever the parameters say.
+    helps: what differs whatever the parameters say, and could only help ours: no excuse where the claim does not hold.
     """
 
     experiment: Mapping[str, Any] = field(default_factory=dict)
@@ -39,14 +39,14 @@ class Conditions:
     episodes: int | Mapping[str, int] | None = None
     flat_counts: bool = True
     data: str | None = None
-    always: tuple[str, ...] = ()
+    helps: tuple[str, ...] = ()
 
 
 def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) -> list[str]:
     """Return in words what differs from the paper's conditions in any of `arms`; each says what the paper has."""
     by_arm = {arm: _of_arm(found, arm, paper) for arm in arms}
     every = list(dict.fromkeys(text for texts in by_arm.values() for text in texts))
-    words = list(paper.always)
+    words = list(paper.helps)
     for text in every:
         having = [arm for arm in arms if text in by_arm[arm]]
         words.append(text if len(having) == len(arms) else f"{' and '.join(map(found.label, having))}: {text}")
@@ -60,7 +60,7 @@ def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
     for key, wanted in paper.experiment.items():
         wanted, ours = _own(wanted, arm), found.experiment(key)
         if not _same(ours, wanted):
-            words.append(f"{key.replace('.', ' ')} {_write(ours)} (paper: {_write(wanted)})")
+            words.append(f"{key.replace('.', ' ').replace('_', ' ')} {_write(ours)} (paper: {_write(wanted)})")
     for name, wanted in paper.settings.items():
         wanted, ours = _own(wanted, arm), found.setting(name, arm)
         if name == "decay" and ours is not None and ours.every >= found.setting("episodes", arm):

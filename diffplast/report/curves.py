@@ -51,13 +51,13 @@ def usual(results: TaskResults) -> Drawing:
     )
 
 
-def condensed(curves: pd.DataFrame, log: bool = False, points: int = POINTS) -> pd.DataFrame:
-    """Return curves with at most `points` rows, equally far apart on the axis: means, each at its last episode."""
-    if len(curves) <= points:
+def condensed(curves: pd.DataFrame, log: bool = False) -> pd.DataFrame:
+    """Return curves with at most POINTS rows, equally far apart on the axis: means, each at its last episode."""
+    if len(curves) <= POINTS:
         return curves
     episodes = curves.index.to_numpy(dtype=float)
     place = np.log(episodes / episodes[0]) / np.log(episodes[-1] / episodes[0]) if log else episodes / episodes[-1]
-    groups = curves.groupby(np.maximum(np.ceil((place * points).round(6)), 1))
+    groups = curves.groupby(np.maximum(np.ceil((place * POINTS).round(6)), 1))
     return groups.mean().set_axis(pd.Index(groups.apply(lambda rows: rows.index[-1]), name="episode"))
 
 

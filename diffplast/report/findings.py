@@ -54,10 +54,10 @@ def load(task: str) -> Findings:
 
 
 def bound(task: str, folder: str, name: str, default: Any) -> Any:
-    """Return what a folder of a task binds to a name; the default where the task has no such folder."""
+    """Return what a folder of a task binds to a name; the default where it binds nothing, or there is no folder."""
     package = f"diffplast.tasks.{task}.{folder}"
     try:
-        return getattr(import_module(package), name)
+        return getattr(import_module(package), name, default)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise

@@ -47,6 +47,10 @@ class PaperCurve:
         """Return the value at an episode, interpolated; nan outside of the curve."""
         return float(np.interp(episode, self.episodes, self.middle, left=np.nan, right=np.nan))
 
+    def between(self, start: float, end: float) -> float:
+        """Return the mean from one episode to another, of the curve interpolated."""
+        return float(np.mean([self.at(episode) for episode in np.linspace(start, end, 101)]))
+
     def end(self, share: float = 0.1) -> float:
         """Return the mean over the last `share` of the curve, whose single points are noisy."""
         return float(self.middle[self.episodes >= (1 - share) * self.episodes[-1]].mean())

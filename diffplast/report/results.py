@@ -78,8 +78,8 @@ class RunResult:
         inside = (episodes > start) & (episodes <= end)
         return float(values[inside].mean()) if inside.any() else float("nan")
 
-    def stays_below(self, metric: str, level: float) -> int | None:
-        """Return the training episodes after which the metric stays below `level`; None where it never does.
+    def gets_below(self, metric: str, level: float) -> int | None:
+        """Return the training episodes after which the metric has got below `level`; None where it never does.
 
         That is the end of the first of STAY windows in a row that are below it, so that one lucky window does not
         count; or, where there are none, the whole training, if the metric on held-out episodes is below it.

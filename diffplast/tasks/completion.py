@@ -114,8 +114,8 @@ class RecurrentNetwork(nn.Module):
         )
         self.register_buffer("mask", None if self_plasticity else 1 - torch.eye(neurons), persistent=False)
 
-    def forward(self, inputs: Tensor, clamped: Tensor | None, rule: str = "hebb") -> Tensor:
+    def forward(self, inputs: Tensor, clamped: Tensor | None) -> Tensor:
         """inputs (T, B, N), clamped bool (T, B, N) -> outputs (T, B, N)."""
         alpha = self.alpha if self.mask is None else self.alpha * self.mask
-        outputs, _ = plastic_rnn(inputs, self.weight, alpha, self.eta, clamped, rule)
+        outputs, _ = plastic_rnn(inputs, self.weight, alpha, self.eta, clamped, "hebb")
         return outputs

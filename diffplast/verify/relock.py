@@ -26,7 +26,7 @@ CODE = ("diffplast", "stages")
 
 
 def relock(outcomes: dict[Run, Outcome]) -> int:
-    """Take today's code into the lock files, for the runs that were replayed and are the same in everything.
+    """Take today's code into the lock files, for the runs whose replay agrees; a GPU's, to as many digits as it can.
 
     With it goes the record of the replay, replayed.json of the run, and the figures and the page that show it. Nothing
     is changed where any run is not the same. Returns the exit status. Raises UserError where DVC or git cannot be used.

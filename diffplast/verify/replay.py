@@ -41,7 +41,8 @@ class Job:
 class Outcome:
     """What came of a job.
 
-    verdict: SAME, "equal to N digits", OTHER, or NOT_REPLAYED. why: the first difference, or why it was not replayed.
+    verdict: SAME, "equal to N digits", OTHER, or NOT_REPLAYED. why: why it was not replayed. differs: what has another
+    number.
     windows, episode: how far the curve was compared. untrained, network: the same verdicts of the evaluations, or None.
     seconds: of training, over `trained` episodes, without the first update, which loads what is compiled.
     """
@@ -141,7 +142,9 @@ def _replay_curve(job: Job, task: Task, outcome: Outcome, exact: bool) -> None:
     committed = job.committed
     failure = committed.metrics["failure"]
     whole = job.windows >= len(committed.ends)
-    last = max(committed.ends[: job.windows], default=committed.episodes) + (1 if whole and failure else 0)
+    last = max(committed.ends[: job.windows], default=committed.episodes)
+    if whole and failure:
+        last = committed.episodes + 1  # it failed within the window after its last one
     state, begun, first = State(task, committed.run.seed), None, 0
     while not state.done and state.episode < last:
         advance(task, state)

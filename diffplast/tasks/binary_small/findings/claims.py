@@ -6,8 +6,8 @@ import numpy as np
 
 from diffplast.report import numbers
 from diffplast.report.claims import Claim, Measured, reaching
-from diffplast.report.conditions import PLAIN, Conditions
-from diffplast.report.results import TaskResults
+from diffplast.report.conditions import PLAIN, Conditions, is_flat
+from diffplast.report.results import STAY, TaskResults
 
 from .paper import FAST_LR, FASTER, LENGTH, LEVEL, LSTM_EPISODES, LSTM_ERROR, RNN_PLATEAU, SLOW_LR, WITHIN
 from .sweep import sweep
@@ -26,16 +26,18 @@ DECISIVE = 0.02
 SIZES = {"bits": 50, "times.patterns": 2}
 README = SIZES | {"times.rounds": 1, "times.shown": 3, "times.gap": 1}
 """Times of the command in the released README, which are the text's where the text names them."""
-LARGE = SIZES | {"long_times.patterns": 2, "long_times.rounds": 3, "long_times.shown": 10, "long_times.gap": 3}
-"""Times of the task with 1,000 bits, which the arm plastic_long has."""
+LONG = {f"long_{name}": value for name, value in README.items() if name.startswith("times.")}
+"""The same for the arm plastic_long, whose times are others: those of the task with 1,000 bits."""
 ONE = PLAIN | {"batch": 1}
 SLOW = Conditions(
     experiment=README | {"extra_neurons": 2000, "lstm_hidden": frozenset({2000, 2050})},
     settings=ONE | {"lr": SLOW_LR.value},
     episodes=int(LENGTH.value),
 )
-FIGURE = Conditions(experiment=LARGE, settings=ONE | {"lr": SLOW_LR.value})
-BOTH = Conditions(experiment=README | LARGE, settings=ONE | {"lr": SLOW_LR.value})
+FIGURE = Conditions(experiment={"bits": 50} | LONG, settings=ONE | {"lr": FAST_LR.value})
+BOTH = Conditions(
+    experiment=README | LONG, settings=ONE | {"lr": {"plastic_long": FAST_LR.value, "lstm": SLOW_LR.value}}
+)
 
 
 def _range(bounds: tuple[float, float]) -> str:
@@ -43,7 +45,7 @@ def _range(bounds: tuple[float, float]) -> str:
 
 
 def rnn_flatlines(found: TaskResults) -> Measured:
-    """The mean of the last third of training lies between 11 and 14 % in every seed."""
+    """The mean of the last third of training lies between 11 and 14 % in every seed, and the curve no longer moves."""
     plateaus = np.array([
         run.mean_between(found.metric, 2 / 3 * run.episodes, run.episodes) for run in found.finished("nonplastic")
     ])
@@ -54,17 +56,20 @@ def rnn_flatlines(found: TaskResults) -> Measured:
     )
     why = "" if inside.all() else f"not between {_range(PLATEAU)}"
     each = {f"{found.label('nonplastic')}, last third of training": plateaus.tolist()}
-    return Measured(bool(inside.all()), ours, numbers.percent(float(np.median(plateaus))), why, each=each)
+    agrees: bool | None = bool(inside.all())
+    if agrees and not is_flat(found, "nonplastic"):
+        agrees, why = None, "its curve still moved, or there is too little of it to tell"
+    return Measured(agrees, ours, numbers.percent(float(np.median(plateaus))), why, each=each)
 
 
 def lstm_solves(found: TaskResults) -> Measured:
-    """About episode 500,000 the error lies between 1 and 3 % in every seed."""
+    """About episode 500,000 the error lies between 1 and 3 % in every seed, and not before half of that."""
     target = LSTM_EPISODES.value
     runs = found.finished("lstm")
-    early = [run.stays_below(found.metric, IMPERFECT[0]) for run in runs]
+    early = [run.gets_below(found.metric, IMPERFECT[1]) for run in runs]
     if any(value is not None and value < target / FACTOR for value in early):
         first = min(value for value in early if value is not None)
-        ours = f"stays under {numbers.percent(IMPERFECT[0])} after {first:,} episodes"
+        ours = f"gets under {numbers.percent(IMPERFECT[1])} after {first:,} episodes"
         return Measured(False, ours, f"{first:,} episodes", "much sooner than the paper's")
     shortest = min(run.episodes for run in runs)
     if shortest < target:
@@ -83,7 +88,7 @@ def lstm_solves(found: TaskResults) -> Measured:
 
 
 def plastic_solves(arm: str):
-    """Return the rule: in every seed of `arm` the error stays under 1 % within 2,000 episodes."""
+    """Return the rule: in every seed of `arm` the error gets under 1 % within 2,000 episodes."""
 
     def judge(found: TaskResults) -> Measured:
         measured = reaching(found, arm, LEVEL.value, int(WITHIN.value))
@@ -111,11 +116,11 @@ def faster(found: TaskResults) -> Measured:
     ours = "no level that both networks get under"
     if parts:
         ours = f"times the episodes of the plastic network that is shown its patterns longer, at an error of {words}"
+    level = known[-1].level if known else DECISIVE
     each = {
-        f"{found.label(arm)}, episodes until it stays under {numbers.percent(level)}": [
-            run.stays_below(found.metric, level) for run in found.finished(arm)
+        f"{found.label(arm)}, episodes until it gets under {numbers.percent(level)}": [
+            run.gets_below(found.metric, level) for run in found.finished(arm)
         ]
-        for level in (known[-1].level if known else DECISIVE,)
         for arm in ("plastic_long", "lstm")
     }
     short = "no ratio yet"
@@ -125,7 +130,7 @@ def faster(found: TaskResults) -> Measured:
         return Measured(False, ours, short, f"another ratio than the figure's at {', '.join(off)}", each=each)
     if not known or known[-1].level > DECISIVE:
         trained = rows[0].longest["lstm"]
-        why = f"the LSTM, trained for {trained:,} episodes, does not stay under {numbers.percent(DECISIVE)} yet"
+        why = f"the LSTM, trained for {trained:,} episodes, does not get under {numbers.percent(DECISIVE)} yet"
         return Measured(None, ours, short, why, each=each)
     return Measured(True, ours, short, each=each)
 
@@ -137,7 +142,7 @@ CLAIMS = (
         place="section 4.2, figure 3",
         source="text 4.2",
         published=numbers.percent(RNN_PLATEAU.value),
-        test=f"mean of the last third of training between {_range(PLATEAU)} in every seed",
+        test=f"mean of the last third of training between {_range(PLATEAU)} in every seed, and a curve that is flat",
         arms=("nonplastic",),
         judge=rnn_flatlines,
         conditions=SLOW,
@@ -149,7 +154,8 @@ CLAIMS = (
         place="section 4.2, figure 3",
         source=LSTM_EPISODES.source,
         published=f"{numbers.percent(LSTM_ERROR.value)} at 500,000",
-        test=f"error between {_range(IMPERFECT)} about episode 500,000 in every seed",
+        test=f"error between {_range(IMPERFECT)} about episode 500,000 in every seed, and under "
+        f"{numbers.percent(IMPERFECT[1])} not before half of that",
         arms=("lstm",),
         judge=lstm_solves,
         conditions=replace(SLOW, episodes=int(LSTM_EPISODES.value), flat_counts=False),
@@ -161,8 +167,8 @@ CLAIMS = (
         place="section 4.2, figure 3",
         source=WITHIN.source,
         published=f"within {WITHIN.value:,}",
-        test="every seed stays under 1\u00a0% by episode 2,000; at the times and rate that give figure 3's curve: the "
-        "large task's, and 3e-5",
+        test=f"every seed gets under 1\u00a0% by episode 2,000, for {STAY} windows in a row; at the times and rate "
+        "that give figure 3's curve: the large task's, and 3e-5",
         arms=("plastic_long",),
         judge=plastic_solves("plastic_long"),
         conditions=FIGURE,
@@ -174,7 +180,8 @@ CLAIMS = (
         source=FASTER.source,
         published=f"{FASTER.value:g} times",
         test=f"ratio within a factor of {FACTOR} of that of the paper's own curves, at every level from 5 to 1\u00a0% "
-        f"that both reach, {numbers.percent(DECISIVE)} or less among them",
+        f"that both reach, {numbers.percent(DECISIVE)} or less among them (ours: for {STAY} windows in a row; figure: "
+        "for good)",
         arms=("plastic_long", "lstm"),
         judge=faster,
         conditions=BOTH,
@@ -186,7 +193,7 @@ CLAIMS = (
         place="program",
         source=FAST_LR.source,
         published=f"within {WITHIN.value:,}",
-        test="every seed stays under 1\u00a0% by episode 2,000",
+        test=f"every seed gets under 1\u00a0% by episode 2,000, for {STAY} windows in a row",
         arms=("plastic",),
         judge=plastic_solves("plastic"),
         conditions=Conditions(experiment=README, settings=ONE | {"lr": FAST_LR.value}),

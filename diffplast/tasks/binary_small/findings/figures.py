@@ -18,7 +18,7 @@ def heading(results: TaskResults) -> str:
     parts = []
     for arm in results.arms:
         runs = results.finished(arm)
-        needed = [run.stays_below(results.metric, LEVEL.value) for run in runs]
+        needed = [run.gets_below(results.metric, LEVEL.value) for run in runs]
         reached = [value for value in needed if value is not None]
         if not runs:
             text = "failed" if results.failed(arm) else "not run yet"
@@ -45,7 +45,7 @@ def levels(results: TaskResults) -> tuple[Figure, str]:
         if (needed < np.inf).any():
             axes.plot(places, np.where(needed < np.inf, needed, np.nan), "o", markersize=4, zorder=3, **look)
             for run in runs:
-                each = [run.stays_below(results.metric, row.level) or np.nan for row in rows]
+                each = [run.gets_below(results.metric, row.level) or np.nan for row in rows]
                 axes.plot(places, each, ".", color=look["color"], markersize=3, alpha=0.6, zorder=2)
         never = needed == np.inf
         if runs and never.any():  # an arrow where training ended: it takes longer than that
@@ -63,7 +63,7 @@ def levels(results: TaskResults) -> tuple[Figure, str]:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(short_count))
     axes.set_xticks(places, [numbers.percent(row.level) for row in rows])
-    axes.set_xlabel("share of wrong bits that training stays under")
+    axes.set_xlabel("share of wrong bits that training gets under")
     axes.set_title("training episodes", loc="left")
     further = Line2D([], [], marker="^", color=style.FAINT, linestyle="", markersize=4, label="more than was trained")
     legend(figure, [*lines, paper_mark("paper, figure 3"), further])
@@ -81,4 +81,4 @@ def levels(results: TaskResults) -> tuple[Figure, str]:
         text = "No level that both the LSTM and the plastic network of figure 3 have reached"
     style.title(figure, text)
     marks = ", ".join(numbers.percent(row.level) for row in rows)
-    return figure, f"{text}. Training episodes until the error stays under {marks}. {'; '.join(words)}."
+    return figure, f"{text}. Training episodes until the error gets under {marks}. {'; '.join(words)}."

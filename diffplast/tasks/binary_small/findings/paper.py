@@ -19,4 +19,4 @@ FIGURE_3 = {
     "lstm": curve(3, "binary_small", "lstm"),
 }
 """By the arm that is compared with it. The plastic curve is that of the large task's times and a rate of 3e-5: there
-both programs, the released one and ours, come close to it, and at the times of the released README neither does."""
+ours comes close to it, and at the times of the released README neither ours does nor the released program."""

@@ -13,7 +13,7 @@ LEVELS = (0.05, 0.03, 0.02, 0.015, 0.01)
 
 @dataclass(frozen=True)
 class Needed:
-    """Training episodes until the error stays under `level`: ours by arm (median over seeds), the paper's by arm.
+    """Training episodes until the error gets under `level`: ours by arm (median over seeds), the paper's by arm.
 
     inf: not within the training. longest: training episodes of ours, by arm.
     """
@@ -57,7 +57,7 @@ def sweep(found: TaskResults) -> list[Needed]:
         ours, longest = {}, {}
         for arm in found.kind.arms:  # also those without a run
             runs = found.finished(arm)
-            needed = [run.stays_below(found.metric, level) for run in runs]
+            needed = [run.gets_below(found.metric, level) for run in runs]
             ours[arm] = float(np.median([np.inf if value is None else value for value in needed])) if runs else np.inf
             longest[arm] = min((run.episodes for run in runs), default=0)
         paper = {arm: curve.first_below(level) or np.inf for arm, curve in FIGURE_3.items()}

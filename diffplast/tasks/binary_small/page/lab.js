@@ -39,7 +39,7 @@ laboratory.open("binary_small", (lab, networks, { bits, networks: about }) => {
   const columns = Math.ceil(Math.sqrt(2 * bits)), rows = Math.ceil(bits / columns);
   let patterns, kept, completion, order, runs, timer = null, brush;
 
-  // `count` ones and as many of the others, in a random order.
+  // As many ones as of the others, in a random order.
   const half = (one, other) => {
     const all = Array.from({ length: bits }, (_, k) => k < bits / 2 ? one : other);
     for (let k = bits - 1; k > 0; k--) {

@@ -12,6 +12,9 @@ from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, T
 from diffplast.plasticity.products import product
 from diffplast.tasks.completion import Presentation, RecurrentNetwork, completion_inputs, random_orders
 
+SHUFFLES = 1000
+"""Times that pixels change places, to see how alike connections are by chance: no p below one in as many."""
+
 
 class Experiment(Strict):
     """The paper's experiment on natural images. side: of an image, in pixels."""
@@ -106,18 +109,19 @@ class Images(Task[Experiment]):
         return shown
 
 
-def thumbnail(matrix: np.ndarray, block: int = 4) -> np.ndarray:
-    """A square matrix as float16, each entry the one of largest magnitude in a block × block square.
+def thumbnail(matrix: np.ndarray) -> np.ndarray:
+    """A square matrix as float16, each entry the one of largest magnitude in a square of 4 × 4.
 
     Single lines stay visible, and the picture stays small enough to be kept beside the results.
     """
+    block = 4
     n = len(matrix) // block
     blocks = matrix[: n * block, : n * block].reshape(n, block, n, block).swapaxes(1, 2).reshape(n, n, -1)
     largest = np.abs(blocks).argmax(axis=-1)
     return np.take_along_axis(blocks, largest[..., None], axis=-1)[..., 0].astype(np.float16)
 
 
-def structure(matrix: np.ndarray, side: int, generator: np.random.Generator, shuffles: int = 1000) -> np.ndarray:
+def structure(matrix: np.ndarray, side: int, generator: np.random.Generator, shuffles: int = SHUFFLES) -> np.ndarray:
     """How alike the connections of neighbouring pixels are: [value, mean and standard deviation when shuffled].
 
     matrix: (pixels, pixels), from row to column, of images of side × side pixels, row by row.

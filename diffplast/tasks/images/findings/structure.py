@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from diffplast.report import numbers
 from diffplast.report.results import RunResult
 
-SHUFFLES = 1000
-"""Times that pixels changed places; so p cannot be told below one in as many."""
-
 
 @dataclass(frozen=True)
 class Structure:

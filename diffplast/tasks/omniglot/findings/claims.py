@@ -31,7 +31,7 @@ TEXT = Conditions(
     settings=SHARED | {"lr": LR.value},
     episodes=int(LENGTH.value),
     data=DATA,
-    always=("a weight w beside α (text: α alone)",),
+    helps=("a weight w beside α (text: α alone)",),
 )
 LATER_VERSION = Conditions(
     experiment=NETWORK,
@@ -56,17 +56,20 @@ def _interval(found: TaskResults, arm: str, metric: str) -> tuple[str, tuple[flo
 
 
 def as_published(arm: str, published: Quoted) -> Callable[[TaskResults], Measured]:
-    """Return the rule: by the released evaluation, our interval over seeds reaches the published one or is above it."""
+    """Return the rule: by the released evaluation, our mean over seeds lies in the published interval or above it."""
 
     def judge(found: TaskResults) -> Measured:
         ours, interval, mean = _interval(found, arm, "accuracy_released")
-        ours = f"by the released evaluation {ours}"
+        ours = f"by the released evaluation, of {found.kind.further_tests['released']} episodes a seed, {ours}"
         each = {found.label(arm): found.values(arm, "accuracy_released").tolist()}
         if interval is None:
             return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval", each=each)
         effect = Effect("accuracy", *interval, percent=True)
-        agrees = interval[2] >= published.value - published.margin
-        why = "" if agrees else f"below {numbers.percent(published.value - published.margin)}"
+        least = published.value - published.margin
+        agrees, why = mean >= least, ""
+        if not agrees:
+            below = f"below {numbers.percent(least)}"
+            agrees, why = (None, f"{below}, but the interval is not") if interval[2] >= least else (False, below)
         return Measured(agrees, ours, numbers.percent(mean), why, effect=effect, each=each)
 
     return judge
@@ -101,7 +104,8 @@ def one_network(found: TaskResults) -> Measured:
     released = numbers.spread(found.measure, found.values("text", "accuracy_released"))
     ours = (
         f"{numbers.spread(found.measure, values)} ± {numbers.percent(float(errors.max()))} by two standard errors of "
-        f"the test, on {found.data_label}; by the released evaluation, of 100 episodes, {released}"
+        f"the test, on {found.data_label}; by the released evaluation, of {found.kind.further_tests['released']} "
+        f"episodes, {released}"
     )
     short = numbers.percent(float(np.median(values)))
     each = {found.label("text"): values.tolist()}
@@ -150,7 +154,7 @@ CLAIMS = (
         place="section 4.4, table 1",
         source=ACCURACY.source,
         published=_accuracy(ACCURACY),
-        test="shared α: the 95\u00a0% interval over seeds reaches the published one or lies above it",
+        test="shared α: the mean over seeds lies in the published interval or above it",
         arms=("homogeneous",),
         judge=as_published("homogeneous", ACCURACY),
         conditions=TEXT,
@@ -188,7 +192,7 @@ CLAIMS = (
         place="table of version 3",
         source=LATER.source.split(" ")[0],
         published=_accuracy(LATER),
-        test="the 95\u00a0% interval over seeds reaches the published one or lies above it",
+        test="the mean over seeds lies in the published interval or above it",
         arms=("plastic",),
         judge=as_published("plastic", LATER),
         conditions=LATER_VERSION,
