@@ -237,7 +237,7 @@ def test_the_command_says_what_it_replayed_and_changes_nothing(maze, tmp_path, c
 
 def test_what_is_not_there_is_said(maze, capsys):
     with pytest.raises(SystemExit):
-        verify.main(["--run", "smoke/maze/plastic-7"])
+        verify.main(["--run", "smoke/maze/plastic-0", "--run", "smoke/maze/plastic-7"])
     assert "no committed run of smoke/maze/plastic-7" in capsys.readouterr().err
     (maze.results / "curve.csv").write_text("episode,metric\n")
     (maze.results / "metrics.json").write_text("{")

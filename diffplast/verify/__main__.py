@@ -37,14 +37,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--all", action="store_true", help="every run, whatever the time it takes")
     parser.add_argument("--windows", type=int, metavar="N", help="of every curve; default: as many as fit, or all")
     parser.add_argument("--scale", choices=params.SCALES, help=f"default: {' and '.join(SCALES)}")
-    parser.add_argument("--task", help="runs of this task alone")
-    parser.add_argument("--run", metavar="SCALE/TASK/ARM-SEED", help="this run alone")
+    alone = {"action": "append", "default": []}
+    parser.add_argument("--task", **alone, help="runs of this task alone; several may be named, --task each")
+    parser.add_argument("--run", **alone, metavar="SCALE/TASK/ARM-SEED", help="this run alone, or several likewise")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write the table to a file")
     parser.add_argument("--relock", action="store_true", help="then have DVC take today's code for that of these runs")
     chosen = parser.parse_args(arguments)
     if not math.isfinite(chosen.minutes) or (chosen.windows is not None and chosen.windows < 1):
         parser.error("--minutes is a number, and --windows at least 1")
-    scales = (chosen.scale,) if chosen.scale else (chosen.run.split("/")[0],) if chosen.run else SCALES
+    named = dict.fromkeys(name.split("/")[0] for name in chosen.run)
+    scales = (chosen.scale,) if chosen.scale else tuple(named) or SCALES
     runs = find(scales, chosen.task, chosen.run)
     with Replays(runs) as replays:
         if chosen.relock:

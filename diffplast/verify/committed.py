@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,24 +61,28 @@ EMPTY_BYTES = 22
 """Size of a .npz file without arrays."""
 
 
-def find(scales: Iterable[str], task: str | None = None, name: str | None = None) -> list[Committed]:
+def find(scales: Iterable[str], tasks: Sequence[str] = (), names: Sequence[str] = ()) -> list[Committed]:
     """Read the runs below reports/SCALE/runs, by scale, task, arm and seed; only those asked for.
 
-    task: of this task. name: SCALE/TASK/ARM-SEED: this run. Raises UserError where a file is damaged, and where what
-    was asked for is not there.
+    tasks: of these tasks. names: SCALE/TASK/ARM-SEED: these runs. Raises UserError where a file is damaged, and where
+    what was asked for is not there.
     """
-    if task is not None:
+    for task in tasks:
         registry.load(task)
     found = []
     for scale in scales:
-        for each in registry.names() if task is None else (task,):
+        for each in registry.names():
+            if tasks and each not in tasks:
+                continue
             order = {arm: place for place, arm in enumerate(registry.load(each).arms)}
             folders = [path.parent for path in Path("reports", scale, "runs", each).glob("*/run.json")]
             runs = [parse_run([each, scale, path.name], f"{path}: not of the form ARM-SEED") for path in folders]
             runs.sort(key=lambda run: (order.get(run.arm, len(order)), run.arm, run.seed))
-            found += [run for run in runs if name in (None, f"{scale}/{each}/{run.name}")]
-    if not found:
-        raise UserError(f"reports/: no committed run of {name or task or ', '.join(scales)}")
+            found += [run for run in runs if not names or f"{scale}/{each}/{run.name}" in names]
+    there = {f"{run.scale}/{run.task}/{run.name}" for run in found}
+    absent = [name for name in names if name not in there]
+    if absent or not found:
+        raise UserError(f"reports/: no committed run of {', '.join(absent or tasks or scales)}")
     return [read(run) for run in found]
 
 
