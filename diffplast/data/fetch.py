@@ -145,7 +145,7 @@ def _retrieve(place: Place, target: Path, partial: Path) -> None:
 
 
 def _with_retries(address: str, partial: Path) -> None:
-    """Fetch `address` into `partial`, once more where what goes wrong may pass."""
+    """Fetch `address` into `partial`, again where what went wrong may pass."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _continue(address, partial)

@@ -244,7 +244,7 @@ def reaching(found: TaskResults, arm: str, level: float, within: int) -> Measure
         for episodes, values in [run.series(found.metric)]
         if value is not None and episodes[-1] > value
     ]
-    highest = f" (later windows: at most {numbers.show(found.measure, max(later))})" if later else ""
+    highest = f", later windows at most {numbers.show(found.measure, max(later))}" if later else ""
     ours = (
         f"gets under {shown} {needed_in_words(needed, max(run.episodes for run in runs))}{highest}; "
         f"{numbers.spread(found.measure, found.values(arm))} on unseen episodes"

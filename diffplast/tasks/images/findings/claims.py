@@ -156,7 +156,8 @@ CLAIMS = (
         place="abstract",
         source="text abstract",
         published="no number",
-        test="every plastic seed has at most half the error of every non-plastic one, by 2 standard errors",
+        test="every plastic seed has at most half the error of every non-plastic one, which leaves over half of a "
+        "blank half's, by 2 standard errors",
         arms=("plastic", "nonplastic"),
         judge=fails,
         conditions=PAPER,
