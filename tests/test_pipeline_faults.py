@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 TASK = "stages/binary_small"
 RUN = "smoke-lstm-0"
 TRAIN, EVALUATE = (f"{TASK}/dvc.yaml:{stage}@{RUN}" for stage in ("train", "evaluate"))
-LRS = "binary_small.smoke.lr={{lstm: {}, others: 0.1}}"
+LRS = "binary_small.smoke.lr={{plastic: 0.1, plastic_long: 0.1, nonplastic: 0.1, lstm: {}}}"
 
 
 @pytest.fixture(scope="module")
