@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> None:
     """Read and check params, read the task's results, draw."""
     if len(arguments) != 2:
         sys.exit(__doc__)
-    task, scale = arguments
+    task, scale = arguments[0], params.known_scale(arguments[1])
     found = results.read(task, scale, params.load(task))
     with runs.writing_to(Path("reports", scale)):
         figures.write(found, Path("reports", scale))

@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> None:
     """Read and check params, prepare the set that params.yaml chooses, write it with its provenance."""
     if len(arguments) != 2 or arguments[0] not in data.DATA_SETS:
         sys.exit(__doc__)
-    kind, scale = arguments
+    kind, scale = arguments[0], params.known_scale(arguments[1])
     checked = params.load()
     name = getattr(checked.datasets, kind)
     options = dict(getattr(getattr(checked.data, kind), name))

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
     """Read and check params, read the results of every task, write claims and page."""
     if len(arguments) != 1:
         sys.exit(__doc__)
-    scale = arguments[0]
+    scale = params.known_scale(arguments[0])
     found = results.read_all(scale, params.read())
     with runs.writing_to(Path("reports", scale)):
         report.write(scale, found)

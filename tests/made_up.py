@@ -132,11 +132,12 @@ class Tree:
         metrics = {"train_episodes": cap, "failure": None, "test_episodes": test, metric: value}
         metrics |= extras(metric, value)
         write_json(folder / "metrics.json", metrics | {f"{metric}_sem": abs(float(values[-1])) * 0.01})
-        machine = {
+        record = {
             "seconds": 61.5, "peak_memory_mb": 480.0, "threads": 2, "device": "cpu", "processor": "A processor",
             "cores": 2, "python": "3.12.1", "torch": "2.13.0", "commit": "0123456789ab",
+            "untrained": {metric: float(values[0])},
         }
-        write_json(folder / "run.json", machine)
+        write_json(folder / "run.json", record)
         if kind.dataset:
             provenance = {"kind": kind.dataset, "name": f"made-up {kind.dataset}", "description": "drawn at random"}
             write_json(folder / "data.json", provenance)

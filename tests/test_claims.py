@@ -149,10 +149,11 @@ def test_differences_are_named_with_what_the_paper_has(make_tree):
     paper = Conditions(
         experiment={"bits": 900, "times.shown": frozenset({3, 6})},
         settings={"batch": 1, "lr": 1e-3, "clip": None, "decay": None}, episodes=2000, flat_counts=False, data=None,
+        program=("times.shown",),
     )
     assert differences(found, ("plastic", "nonplastic"), paper) == [
-        "bits 1,000 (paper: 900)", "times shown 10 (paper: 3 or 6)", "batch 8 (paper: 1)",
-        "400 of 2,000 training episodes", "non-plastic: rate 0.0003 (paper: 0.001)",
+        "bits 1,000 (paper: 900)", "each pattern shown for 10 steps (program: 3 or 6)", "batch 8 (paper: 1)",
+        "400 of 2,000 training episodes", "non-plastic: rate 3e-4 (paper: 1e-3)",
     ]
     own = Conditions(settings={"batch": 8, "lr": {"plastic": 1e-3, "nonplastic": 3e-4}}, episodes=400)
     assert differences(found, ("plastic", "nonplastic"), own) == []
@@ -181,7 +182,7 @@ def test_another_environment_is_a_difference(make_tree, task, change):
         block["experiment"][key] = block["experiment"][key] | value if isinstance(value, dict) else value
     changed = replace(found, block=type(found.block).model_validate(block))
     (new,) = set(differences(changed, claim.arms, claim.conditions)) - set(before)
-    assert next(iter(change)) in new.replace(" ", "_")
+    assert next(iter(change)).replace("times", "test_of_60_steps") in new.replace(" ", "_")
 
 
 def test_a_decay_that_never_comes_is_no_difference(make_tree):
@@ -190,7 +191,13 @@ def test_a_decay_that_never_comes_is_no_difference(make_tree):
     assert differences(tree.read("images"), ("plastic",), paper) == []
     tree.set("images.laptop.episodes=1201")
     (words,) = differences(tree.read("images"), ("plastic",), paper)
-    assert words == "decay of the rate factor 0.5 every 1,200 (paper: none)"
+    assert words == "decay of the rate: factor 0.5 every 1,200 (paper: none)"
+    other = Conditions(settings={"decay": {"factor": 0.5, "every": 9}})
+    (words,) = differences(tree.read("images"), ("plastic",), other)
+    assert words.endswith("(paper: factor 0.5 every 9)")
+    same = Conditions(settings={"decay": {"factor": 0.5, "every": 1200}})
+    tree.set("images.laptop.episodes=600")
+    assert differences(tree.read("images"), ("plastic",), same) == [], "the paper's own decay, in a shorter training"
 
 
 def test_other_data_are_a_difference(make_tree):
@@ -239,17 +246,18 @@ def test_claims_follow_the_files(make_tree):
     assert before[0].measured.agrees and not after[0].measured.agrees
     entry = json.loads(tables.as_json(after, {"maze": "Maze"}))[0]
     assert entry["arms"]["plastic"]["values"] == [1, 2, 3, 4] and entry["mark"] == claims.MARKS[entry["verdict"]]
-    assert "plastic 2.5 (1.8–3.2; 4 seeds)" in tables.as_markdown(after, {"maze": "Maze"})
+    assert "plastic 2.5 (1.8–3.2; 4 seeds)" in tables.as_markdown(after, {"maze": "Maze"}, "laptop")
 
 
 def test_markdown_has_a_table_of_what_counts_and_one_of_what_does_not(make_tree):
     tree = make_tree("binary")
     found = claims.judge_all({"binary": tree.read("binary")})
-    text = tables.as_markdown(found, {"binary": "a | b"})
+    text = tables.as_markdown(found, {"binary": "a | b"}, "laptop")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 3 + 4 and {line.replace("\\|", "").count("|") for line in rows} == {7}
-    assert text.startswith("1 claim of the paper: ")
+    assert len(rows) == 3 + 4 and {line.replace("\\|", "").count("|") for line in rows} == {5}
+    assert text.startswith("# Claims at scale laptop\n\n1 claim of the paper: ")
     assert text.index("Controls") < text.index("control: the paper shows no")
+    assert text.count("\n### ") == len(found) and "- Every seed: " in text[text.index("## In detail") :]
 
 
 def test_the_readmes_table_has_one_number_a_cell_of_both_scales(make_tree):
@@ -258,11 +266,18 @@ def test_the_readmes_table_has_one_number_a_cell_of_both_scales(make_tree):
     entries = json.loads(tables.as_json(found, {"maze": "Maze"}))
     counted = [entry for entry in entries if entry["counted"]]
     lines = readme.table({"laptop": counted, "study": counted[:1]}).splitlines()
-    assert lines[0] == "| | claim | paper | [laptop](reports/laptop/claims.md) | [study](reports/study/claims.md) |"
+    heads = "[laptop: half an hour](reports/laptop/claims.md) | [study: the paper's lengths](reports/study/claims.md)"
+    assert lines[0] == f"| | claim | paper | {heads} |"
     assert len(lines) == 2 + len(counted) < 2 + len(entries)
     assert lines[2].startswith("| **Maze** | plastic beats non-plastic | 148 vs 56.9 in training | ")
     assert lines[3].startswith("|  | non-plastic gets stuck | ") and lines[3].endswith(" | not run yet |")
     assert "reproduced (0 laptop, 0 study)" in readme.legend({"laptop": counted, "study": counted[:1]})
+    assert readme.beside({"laptop": entries}) == ""
+    failing = [entry | {"verdict": "not reproduced"} for entry in entries if not entry["counted"]][:1]
+    said = f"\nNot counted, and not reproduced: Maze, {failing[0]['name']}: "
+    assert readme.beside({"laptop": counted + failing}).startswith(said)
+    lonely = [entry | {"arms": {"plastic": {"values": [1.0]}}} for entry in counted]
+    assert "(1 seed) |" in readme.table({"laptop": lonely}) and "(1 seed)" not in readme.table({"laptop": counted})
 
 
 def test_summaries():
@@ -276,6 +291,9 @@ def test_summaries():
     ]
     assert [numbers.number(value) for value in (0.01234, 1.26, 12.34, 999.4, 999.7, 123456.7, 3e-5, np.nan)] == [
         "0.012", "1.3", "12.3", "999", "1,000", "123,457", "3e-05", "nan",
+    ]
+    assert [numbers.setting(value) for value in (3e-5, 7e-4, 0.0, 0.01, 2 / 3, 0.9995, 4.0, 1234.0, -0.1)] == [
+        "3e-5", "7e-4", "0", "0.01", "0.6667", "0.9995", "4", "1,234", "-0.1",
     ]
     assert statistics.interquartile_mean(np.array([0.0, 10, 12, 1000])) == 11
     assert statistics.bootstrap_interval([1, 2, 3, 4]) is None

@@ -69,10 +69,10 @@ def test_binary_control(make_tree, plastic, other, verdicts):
     assert both_verdicts(tree, "binary", "chance") == verdicts
 
 
-@pytest.mark.parametrize("values, verdicts", [((0.001, 0.002), AGREEING), ((0.001, 0.02), DISAGREEING), ((), OPEN)])
+@pytest.mark.parametrize("values, verdicts", [((0.001, 0.002), AGREEING), ((0.001, 0.02), DISAGREEING)])
 def test_a_shared_coefficient_restores_patterns_untrained(make_tree, values, verdicts):
     tree = make_tree("binary")
-    for run, value in zip(tree.runs("binary", "homogeneous"), values, strict=False):
+    for run, value in zip(tree.runs("binary", "homogeneous"), values, strict=True):
         path = tree.folder / run.results / "run.json"
         write_json(path, json.loads(path.read_text()) | {"untrained": {"wrong_bits": value}})
     assert both_verdicts(tree, "binary", "shared α, untrained") == verdicts
@@ -82,7 +82,8 @@ def test_binary_control_is_open_where_the_nonplastic_network_was_trained_less(ma
     tree = make_tree("binary", episodes="{nonplastic: 200, others: 400}")
     tree.set_values("binary", "plastic", 0.01, 0.02)
     tree.set_values("binary", "nonplastic", 0.24, 0.25)
-    assert judged(tree, "binary", "chance").why == "trained shorter than the plastic network"
+    said = "the arms were not trained for equally many episodes (plastic 400, non-plastic 200)"
+    assert judged(tree, "binary", "chance").why == said
 
 
 # Binary patterns, small
@@ -194,9 +195,20 @@ def test_times_faster_is_open_until_the_lstm_solves_the_task(make_tree):
     tree.set_values("binary_small", "lstm", 0.2, 0.2)
     assert both_verdicts(tree, "binary_small", "times faster") == OPEN
     found = judged(tree, "binary_small", "times faster")
-    assert found.why == "the LSTM, trained for 350,000 episodes, does not get under 2\u00a0% yet"
+    assert found.why == "LSTM, trained for 350,000 episodes: not under 2\u00a0% yet"
     assert "3\u00a0%: 283 (figure 283; at the LSTM's times " in found.measured.ours
     assert "); 2\u00a0%: more than 250 (figure 292)" in found.measured.ours
+
+
+def test_times_faster_fails_where_only_the_lstm_solves_the_task(make_tree):
+    tree = make_tree("binary_small")
+    set_curves(tree, "binary_small", "plastic_long", *[{100: 0.2, 20_000: 0.03}] * 2)
+    set_curves(tree, "binary_small", "lstm", *[descending(FIGURE_3["lstm"], 1_000_000)] * 2)
+    tree.set_values("binary_small", "plastic_long", 0.2, 0.2)
+    assert both_verdicts(tree, "binary_small", "times faster") == DISAGREEING
+    assert judged(tree, "binary_small", "times faster").why.endswith(
+        "plastic, shown longer, trained for 20,000 episodes: not under 2\u00a0% yet"
+    )
 
 
 def test_the_sweep_has_the_papers_own_curves(make_tree):
@@ -257,7 +269,7 @@ def test_independent_coefficients_are_compared_with_figure_5_at_equal_episodes(m
     assert "25 / 34 (figure: 28.9 / 31.1) at 1,000, 20 / 29 (figure: 20.4 / 27.9) at 5,000" in ours
     set_curves(tree, "images", "homogeneous", *[{1000: 30}] * 4)
     found = judged(tree, "images", "own α")
-    assert found.verdict == NOT_DECIDED and "unequal numbers of episodes" in found.why
+    assert found.verdict == NOT_DECIDED and "not trained for equally many episodes" in found.why
 
 
 # Two arms by a rank-sum test
@@ -323,6 +335,17 @@ def test_the_nonplastic_agent_gets_stuck(make_tree, plastic, other, verdicts, wh
     assert why in judged(tree, "maze", "stuck").why
 
 
+def test_an_agent_is_stuck_only_beside_one_that_learns(make_tree):
+    tree = make_tree("maze")
+    falling = {int(e): 60 - 20e-6 * e for e in np.linspace(0, 1_000_000, 201)[1:]}
+    set_curves(tree, "maze", "plastic", falling, falling)
+    lower = {episode: value / 3 - 20e-6 * episode for episode, value in falling.items()}
+    set_curves(tree, "maze", "nonplastic", lower, lower)
+    assert judged(tree, "maze", "stuck").why == "the plastic agent does not learn either"
+    set_curves(tree, "maze", "plastic", {1_000_000: 100}, {1_000_000: 100})
+    assert judged(tree, "maze", "stuck").why == "too few windows of training"
+
+
 def crossing(at, length=1_000_000):
     """Curves of the plastic and the non-plastic agent that cross at an episode."""
     episodes = np.linspace(0, length, 201)[1:].astype(int)
@@ -338,6 +361,7 @@ def crossing(at, length=1_000_000):
         (600_000, 1_000_000, DISAGREEING, "later than the paper's"),
         (1_200_000, 1_000_000, DISAGREEING, "the curves have not crossed"),
         (240_000, 200_000, OPEN, "trained for 200,000 of 412,500 episodes"),
+        (160_000, 220_000, OPEN, "trained for 220,000 of 412,500 episodes"),
     ],
 )
 def test_where_the_curves_cross(make_tree, at, length, verdicts, why):
@@ -352,7 +376,7 @@ def test_where_the_curves_cross(make_tree, at, length, verdicts, why):
         said = float(found.short.removeprefix("about ").partition(" ")[0].strip(",").replace(",", ""))
         assert said == pytest.approx(at, abs=5_000)  # half a window, and two digits
         assert found.each == {"every plastic seed against the non-plastic median": [pytest.approx(at, abs=2_500)] * 2}
-    assert ("within 1.5 times" in found.short) == (at == 400_000)
+    assert ("(133,333 to 412,500 counts)" in found.short) == (at == 400_000)
 
 
 def test_the_papers_own_maze_curves_pass_their_rules(make_tree):
@@ -371,9 +395,9 @@ def test_the_papers_own_maze_curves_pass_their_rules(make_tree):
 @pytest.mark.parametrize("arm, part", [("homogeneous", "accuracy, by"), ("plastic", "own α: accuracy, by")])
 @pytest.mark.parametrize(
     "values, agrees",
-    [((0.98, 0.99, 0.985), True), ((0.999, 0.998, 0.999), True), ((0.95, 0.951, 0.952), False),
-     ((0.95, 0.97, 0.99), None), ((0.98, 0.99), None)],
-    ids=["within", "above", "below", "interval too wide", "too few seeds"],
+    [((0.984, 0.986, 0.985), True), ((0.98, 0.99, 0.985), None), ((0.999, 0.998, 0.999), True),
+     ((0.95, 0.951, 0.952), False), ((0.95, 0.97, 0.99), None), ((0.98, 0.99), None)],
+    ids=["as published", "on average", "above", "below", "interval too wide", "too few seeds"],
 )
 def test_accuracy_as_published(make_tree, arm, part, values, agrees):
     tree = make_tree("omniglot", len(values))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffplast.core import seeds
+from diffplast.core.errors import UserError
 from diffplast.tasks.images.experiment.task import structure
 
 
@@ -17,6 +18,22 @@ def test_blank_error_is_that_of_the_half_not_shown(make_task):
     expected = [(target[b, :8] if upper[b] else target[b, 8:]).astype(float) ** 2 for b in range(6)]
     np.testing.assert_allclose(step.metrics["blank_error"], [half.sum() for half in expected], rtol=1e-6)
     assert 0 < sum(upper) < 6
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"side": 6}, "side is 6, but the prepared images have 4 pixels a side"),
+        ({"times": {"patterns": 50, "rounds": 1, "shown": 1, "gap": 0, "test": 1}}, "there are only 3"),
+    ],
+    ids=["side", "patterns"],
+)
+def test_an_experiment_that_the_data_do_not_allow_is_refused_before_training(make_task, change, said):
+    task = make_task("images", "plastic")
+    experiment = type(task.experiment).model_validate(task.experiment.model_dump() | {"side": 4} | change)
+    images = {"train": np.zeros((5, 16), np.float32), "test": np.zeros((3, 16), np.float32)}
+    with pytest.raises(UserError, match=said):
+        type(task)(experiment, task.settings, "plastic", task.device, images)
 
 
 def by_pairs(matrix, side):

@@ -114,6 +114,9 @@ def test_the_commit_is_that_of_this_project(tmp_path, monkeypatch):
     git(project, "commit", "-m", "of this project")
     committed = machine.commit()
     assert len(committed) == 12 and int(committed, 16)
+    (project / "params.yaml").write_text("scale: laptop\n", encoding="utf-8")
+    git(project, "add", "params.yaml")
+    assert machine.commit() == committed, "parameters are no code, and are kept with each run"
     (project / "diffplast" / "__init__.py").write_text("x = 1\n", encoding="utf-8")
     assert machine.commit() == committed + "+"
 

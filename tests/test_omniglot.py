@@ -394,3 +394,17 @@ def test_a_batch_of_more_characters_than_there_are_is_named():
     with pytest.raises(UserError, match="a batch of 20 needs as many characters, and there are 16"):
         make(groupings=2, batch=20)
     make(groupings=None, batch=20)
+
+
+@pytest.mark.parametrize(
+    "experiment, said",
+    [
+        ({"side": 15}, "side is 15, but the prepared drawings have 31 pixels a side"),
+        ({"shots": PER_CLASS}, f"shots is {PER_CLASS}, and one more is asked for: a character has {PER_CLASS}"),
+        ({"ways": 7}, "ways is 7, but test_classes of the data are 6"),
+    ],
+    ids=["side", "shots", "ways"],
+)
+def test_an_experiment_that_the_data_do_not_allow_is_refused_before_training(experiment, said):
+    with pytest.raises(UserError, match=said):
+        make(experiment=experiment)

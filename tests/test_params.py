@@ -104,6 +104,8 @@ BAD_VALUES = {
     "maze.laptop.clip": 0.0,
     "maze.experiment.steps": "many",
     "images.laptop.lr": float("nan"),
+    "binary_small.experiment.lstm_hidden": 10,
+    "data.omniglot.glyphs.shear": -0.1,
     "binary.laptop.lr": "fast",
     "binary.laptop.decay": {"factor": 2.0, "every": 100},
     "binary_small.laptop.lr": {"plastic": 1e-3},
@@ -139,6 +141,21 @@ def test_a_stage_refuses_before_any_work(tmp_path):
     assert "binary.smoke.lrx: unknown key; did you mean lr?" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("train", "binary", "labtop", "plastic-0"), ("evaluate", "maze", "labtop", "plastic-0"),
+     ("figures", "binary", "labtop"), ("prepare", "images", "labtop"), ("report", "labtop")],
+    ids=["train", "evaluate", "figures", "prepare", "report"],
+)  # fmt: skip
+def test_a_stage_refuses_an_unknown_scale(tmp_path, arguments):
+    stage, *rest = arguments
+    result = subprocess.run(
+        [sys.executable, ROOT / "stages" / f"{stage}.py", *rest], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (1, "unknown scale 'labtop'; there are smoke, laptop, study\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_assignments_keep_comments_and_refuse_bad_values(tmp_path):

@@ -163,7 +163,7 @@ def test_the_cost_names_the_runs_that_are_missing(tree):
 
 def test_memory_is_never_said_to_be_less_than_was_needed(tree):
     found = {"binary": tree.read("binary")}
-    found["binary"].runs[0].machine["peak_memory_mb"] = 1049.0
+    found["binary"].runs[0].record["peak_memory_mb"] = 1049.0
     assert "none needed more than 1.1 GB" in cost.cost(tree.scale, found)
 
 
@@ -181,10 +181,13 @@ def test_the_page_halves_the_rate_of_one_arm_where_each_has_its_own(tree):
 def test_the_overview_counts_only_tasks_with_both_networks(tree):
     found = results.read_all(tree.scale, params.read())
     assert f"in {len(found)} of {len(found)} tasks" in overview.finding(found)
+    shorter = found["maze"].runs[-1]  # non-plastic
+    shorter.metrics["train_episodes"] = shorter.episodes - 1
+    assert f"in {len(found) - 1} of {len(found) - 1} tasks" in overview.finding(found)
     tree.list_runs({"maze": (0, 1)}, ("plastic", "homogeneous"))
     alone = overview.finding({"maze": tree.read("maze")})
     tree.list_runs({"maze": (0, 1)})
-    assert alone == "No task has finished runs of both plastic and non-plastic networks"
+    assert alone == "No task has finished runs of both plastic and non-plastic networks, trained as long"
 
 
 def test_a_failed_run_is_on_the_page(tree):
@@ -284,7 +287,7 @@ def test_the_readme_is_kept_in_step(tree, capsys, monkeypatch):
     assert renew() == (0, "")
     assert renew("--check") == (0, "")
     text = file.read_text()
-    head = "| | claim | paper | [laptop](reports/laptop/claims.md) | study |"
+    head = "| | claim | paper | [laptop: half an hour](reports/laptop/claims.md) | study: the paper's lengths |"
     assert text.startswith(f"# A\n\n<!-- claims:start -->\n{head}")
     assert text.endswith("<!-- claims:end -->\n\nend\n") and " | not run yet |" in text
     cells = [cell.strip() for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")[1:-1]]

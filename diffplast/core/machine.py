@@ -16,6 +16,7 @@ import torch
 
 T = TypeVar("T")
 GIT_SECONDS = 30  # a network drive may take long to answer
+CODE = ("diffplast", ":(glob)stages/*.py", "requirements.lock")  # and not what the pipeline writes: parameters, locks
 
 
 def known(what: Callable[[], T], otherwise: T) -> T:
@@ -55,14 +56,15 @@ def _model_name() -> str:
 
 
 def commit() -> str:
-    """Git commit of the project, with "+" where files have changed since; "unknown" outside git."""
+    """Git commit of the project, with "+" where its code has changed since; "unknown" outside git."""
     return known(_commit, "") or "unknown"
 
 
 def _commit() -> str:
     # A source archive may lie in somebody else's repository, whose commit would say nothing of this code.
     _git("ls-files", "--error-unmatch", "diffplast/__init__.py")
-    return _git("describe", "--always", "--dirty=+", "--abbrev=12")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    return _git("describe", "--always", "--abbrev=12") + ("+" if changed else "")
 
 
 def _git(*arguments: str) -> str:

@@ -141,6 +141,13 @@ def check(content: dict, task: str | None = None, path: Path = PATH) -> BaseMode
         raise ParamsError("\n  ".join([f"{path} has {len(problems)} problem(s):", *problems])) from None
 
 
+def known_scale(name: str) -> str:
+    """Return `name`. Raises ParamsError where it is none of SCALES."""
+    if name not in SCALES:
+        raise ParamsError(f"unknown scale {name!r}; there are {', '.join(SCALES)}")
+    return name
+
+
 def load(task: str | None = None, path: Path = PATH) -> BaseModel:
     """`read`, then `check`."""
     return check(read(path), task, path)

@@ -128,14 +128,17 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def parse_run(arguments: list[str], usage: str) -> Run:
-    """Return the run that a command line names: TASK SCALE ARM-SEED. Exits with the usage where it names none."""
+    """Return the run that a command line names: TASK SCALE ARM-SEED. Exits with the usage where it names none.
+
+    Raises ParamsError for a scale that there is not.
+    """
     if len(arguments) != 3:
         sys.exit(usage)
     task, scale, name = arguments
     arm, dash, seed = name.rpartition("-")
     if not (dash and seed.isdecimal()):
         sys.exit(usage)
-    return Run(task, scale, arm, int(seed))
+    return Run(task, params.known_scale(scale), arm, int(seed))
 
 
 def write_json(path: Path, content: dict) -> None:

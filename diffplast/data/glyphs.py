@@ -25,6 +25,8 @@ from diffplast.core.dataset import DRAWING_SIDE
 from diffplast.core.errors import UserError
 from diffplast.data.splits import split_classes
 
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 FACES = [
     f"DejaVu{family}{style}.ttf"
     for family, styles in {
@@ -136,12 +138,12 @@ def prepare_glyphs(
     min_faces: int,
     alike: float,
     drawings: Annotated[int, Field(ge=2)],
-    rotation_deg: float,
-    shear: float,
-    stretch: float,
+    rotation_deg: NotNegative,
+    shear: NotNegative,
+    stretch: NotNegative,
     size_min_px: float,
     size_max_px: float,
-    shift_px: float,
+    shift_px: NotNegative,
     test_classes: int,
     final_classes: int,
     split_seed: Annotated[int, Field(ge=0)],

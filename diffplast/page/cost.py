@@ -14,14 +14,14 @@ def machines(results: dict[str, TaskResults]) -> list[tuple[str, int]]:
     counts = Counter(
         f"{m['processor']}, {m['device']}, {threads(m)} of {m['cores']} cores; Python {m['python']}, "
         f"PyTorch {m['torch']}; commit {m['commit']}"
-        for m in (run.machine for result in results.values() for run in result.runs)
+        for m in (run.record for result in results.values() for run in result.runs)
     )
     return counts.most_common()
 
 
 def cost(scale: str, results: dict[str, TaskResults]) -> str:
     """Say what all runs took, and what those that can be compared would have taken with the released programs."""
-    costs = [run.machine for result in results.values() for run in result.runs]
+    costs = [run.record for result in results.values() for run in result.runs]
     if not costs:
         return f"Scale {scale}: nothing was run yet."
     total = sum(machine["seconds"] for machine in costs)
@@ -42,7 +42,7 @@ def _against_programs(results: dict[str, TaskResults]) -> str:
     for name, result in results.items():
         seconds = findings.load(name).program_seconds
         known += [
-            (run.machine["seconds"], seconds[run.run.arm] * run.episodes)
+            (run.record["seconds"], seconds[run.run.arm] * run.episodes)
             for run in result.runs
             if run.run.arm in seconds
         ]
@@ -66,7 +66,7 @@ def runs_table(results: dict[str, TaskResults]) -> str:
     for name, found in results.items():
         programs = findings.load(name).program_seconds
         for arm in found.kind.arms:
-            times = {run.run.seed: run.machine["seconds"] for run in found.runs if run.run.arm == arm}
+            times = {run.run.seed: run.record["seconds"] for run in found.runs if run.run.arm == arm}
             asked = of_arm(getattr(found.block.seeds, found.scale), arm)
             missing = [seed for seed in range(asked) if seed not in times]
             if times or asked:

@@ -41,7 +41,7 @@ def kept(results: TaskResults, arms: tuple[str, ...]) -> list[tuple[Network, Run
 
 
 def _trained(results: TaskResults, run: RunResult) -> Network:
-    note = f"{run.run.arm}-{run.run.seed}, {run.episodes:,} episodes, commit {run.machine['commit']}"
+    note = f"{run.run.arm}-{run.run.seed}, {run.episodes:,} episodes, commit {run.record['commit']}"
     return packed(results, run.run.arm, results.label(run.run.arm), note, run.network())
 
 

@@ -11,14 +11,19 @@ import sys
 from pathlib import Path
 
 from diffplast.page import learned
-from diffplast.report.claims import MARKS
+from diffplast.report.claims import MARKS, NOT_REPRODUCED
 from diffplast.report.results import ResultsError
 
 README = Path("README.md")
 LEARNED = Path("docs/learned.md")
-SCALES = ("laptop", "study")
+SCALES = {"laptop": "laptop: half an hour", "study": "study: the paper's lengths"}
+"""Scales and the heads of their columns."""
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
 COMMAND = "python -m diffplast.page.readme"
+ORDER = (
+    "Small numbers are better for patterns (wrong bits) and images (squared error), large ones for the maze (reward) "
+    "and Omniglot (accuracy). Two numbers are in the order of the claim's sentence."
+)
 NOT_RUN = "not run yet"
 
 
@@ -27,19 +32,21 @@ def claims() -> dict[str, list[dict]]:
     files = {scale: Path("reports", scale, "claims.json") for scale in SCALES}
     entries = {scale: json.loads(path.read_text(encoding="utf-8")) for scale, path in files.items() if path.exists()}
     if not entries:
-        raise ResultsError(f"{files[SCALES[0]]}: no such file; make it with: dvc repro report@{SCALES[0]}")
+        raise ResultsError(f"{files['laptop']}: no such file; make it with: dvc repro report@laptop")
     return entries
 
 
 def block(entries: dict[str, list[dict]]) -> str:
     """Return what belongs between the README's two marks. entries: of claims.json, by scale."""
     counted = {scale: [entry for entry in found if entry["counted"]] for scale, found in entries.items()}
-    return f"{table(counted)}\n{legend(counted)}\n"
+    return f"{table(counted)}\n{legend(counted)}\n{beside(entries)}"
 
 
 def table(entries: dict[str, list[dict]]) -> str:
     """Return a row for each claim, one mark and one number a cell. entries: of claims.json, by scale."""
-    titles = {scale: f"[{scale}](reports/{scale}/claims.md)" if scale in entries else scale for scale in SCALES}
+    titles = {
+        scale: f"[{name}](reports/{scale}/claims.md)" if scale in entries else name for scale, name in SCALES.items()
+    }
     lines = [f"| | claim | paper | {' | '.join(titles.values())} |", "| --- |" + " --- |" * (2 + len(SCALES))]
     rows = {}  # of all scales: one may have claims that the other lacks
     for scale, found in entries.items():
@@ -52,15 +59,17 @@ def table(entries: dict[str, list[dict]]) -> str:
             if where != task:
                 continue
             any_scale = next(iter(by_scale.values()))
-            cells = [
-                f"{by_scale[scale]['mark']} {by_scale[scale]['short']}" if scale in by_scale else NOT_RUN
-                for scale in SCALES
-            ]
+            cells = [_cell(by_scale[scale]) if scale in by_scale else NOT_RUN for scale in SCALES]
             head = f"**{any_scale['title']}**" if task != last else ""
             last = task
             row = (head, name, any_scale["paper"], *cells)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(entry: dict) -> str:
+    one = any(len(arm["values"]) == 1 for arm in entry["arms"].values())
+    return f"{entry['mark']} {entry['short']}{' (1 seed)' if one else ''}"
 
 
 def legend(entries: dict[str, list[dict]]) -> str:
@@ -69,7 +78,16 @@ def legend(entries: dict[str, list[dict]]) -> str:
     for verdict, mark in MARKS.items():
         count = ", ".join(f"{sum(e['verdict'] == verdict for e in found)} {scale}" for scale, found in entries.items())
         parts.append(f"{mark} {verdict} ({count})")
-    return " · ".join(parts)
+    return " · ".join(parts) + "\n\n" + ORDER
+
+
+def beside(entries: dict[str, list[dict]]) -> str:
+    """Name what is not counted and not reproduced, with its numbers; nothing where there is no such thing."""
+    failing = [
+        entry for entry in learned.decided(entries) if not entry["counted"] and entry["verdict"] == NOT_REPRODUCED
+    ]
+    named = [f"{entry['title']}, {entry['name']}: {entry['short']} (paper: {entry['paper']})" for entry in failing]
+    return f"\nNot counted, and not reproduced: {'; '.join(named)}.\n" if named else ""
 
 
 def renewed(text: str, content: str) -> str:

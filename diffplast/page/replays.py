@@ -10,7 +10,7 @@ def replays(found: TaskResults) -> list[dict[str, str]]:
     """Return one row a run of a task: who it is, the commit that made it, and its last replay in words."""
     rows = []
     for result in found.runs:
-        row = {"arm": found.label(result.run.arm), "seed": str(result.run.seed), "made": result.machine["commit"]}
+        row = {"arm": found.label(result.run.arm), "seed": str(result.run.seed), "made": result.record["commit"]}
         row |= {"commit": "not yet", "windows": "", "episodes": "", "curve": ""}
         if result.run.replayed.exists():
             replay = json.loads(result.run.replayed.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ def write(scale: str, results: dict[str, TaskResults]) -> None:
     found = claims.judge_all(results)
     titles = {name: result.kind.title for name, result in results.items()}
     (folder / "claims.json").write_text(tables.as_json(found, titles), encoding="utf-8")
-    (folder / "claims.md").write_text(tables.as_markdown(found, titles), encoding="utf-8")
+    (folder / "claims.md").write_text(tables.as_markdown(found, titles, scale), encoding="utf-8")
     (folder / "cost.md").write_text(f"{cost(scale, results)}\n\n{runs_table(results)}\n", encoding="utf-8")
     with style.in_style():
         style.save(*overview(results), folder / "overview")
@@ -54,6 +54,7 @@ def page(scale: str, results: dict[str, TaskResults], found: list[claims.Verdict
         counted=[each for each in found if each.counted],
         apart=[each for each in found if not each.counted],
         verdicts=tables.counts_in_words(found),
+        note=tables.NOTE,
         overview=picture(folder / "overview.svg"),
         pictures={
             name: [picture(folder / "figures" / name / f"{figure}.svg") for figure in figures.names(name)]
@@ -140,6 +141,10 @@ def parameters(task: str, scale: str) -> str:
 def setting(found: TaskResults, name: str) -> str:
     """Write a setting of a task's training in words: one value, or one for each arm where they differ."""
     values = {arm: found.setting(name, arm) for arm in found.arms}
-    if len(set(values.values())) == 1:
-        return numbers.number(next(iter(values.values())))
-    return ", ".join(f"{numbers.number(value)} ({found.label(arm)})" for arm, value in values.items())
+    words = {
+        arm: numbers.setting(value) if isinstance(value, float) else numbers.number(value)
+        for arm, value in values.items()
+    }
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return ", ".join(f"{value} ({found.label(arm)})" for arm, value in words.items())

@@ -7,7 +7,15 @@ from diffplast.report import numbers, statistics
 from diffplast.report.claims import AGREES, MARKS, Verdict
 from diffplast.report.results import TaskResults
 
-HEAD = ("claim", "paper", "ours", "every seed", "test", "verdict")
+HEAD = ("claim", "paper", "ours", "verdict")
+NOTE = (
+    "Ours, where nothing else is said: median over seeds on unseen episodes, with quartiles, or the range below three "
+    "seeds. Claims about the course of training are judged by training curves, whose windows are the points drawn; "
+    "the paper’s numbers for images and maze are of training too. Homogeneous α: one α that all connections share. "
+    "What a claim of the paper rests on: its text (version 1), a figure, the released programs, or version 3 as it is "
+    "believed to be (v3?), which decides nothing."
+)
+"""How to read the tables of claims."""
 
 
 def as_json(verdicts: list[Verdict], titles: dict[str, str]) -> str:
@@ -32,26 +40,39 @@ def counts_in_words(verdicts: list[Verdict]) -> str:
     return ", ".join(parts) or "none judged"
 
 
-def as_markdown(verdicts: list[Verdict], titles: dict[str, str]) -> str:
-    """Return the text of claims.md: a table of the claims that count, and one of what is listed apart."""
+def as_markdown(verdicts: list[Verdict], titles: dict[str, str], scale: str) -> str:
+    """Return claims.md: a table of the claims that count, one of what is listed apart, and each in detail."""
     counted, apart = ([each for each in verdicts if each.counted is counts] for counts in (True, False))
     count = f"{len(counted)} claim{'' if len(counted) == 1 else 's'}"
-    lines = [f"{count} of the paper: {counts_in_words(counted)}.", "", *_rows(counted, titles)]
+    lines = [f"# Claims at scale {scale}", "", f"{count} of the paper: {counts_in_words(counted)}.", ""]
+    lines += [NOTE + " How ours departs from the paper: [departures](../../docs/departures.md).", ""]
+    lines += _rows(counted, titles)
     if apart:
-        lines += ["", "Controls and comparisons of ours, not counted:", "", *_rows(apart, titles)]
+        lines += ["", "## Controls and comparisons of ours, not counted", "", *_rows(apart, titles)]
+    lines += ["", "## In detail"]
+    for each in (*counted, *apart):
+        lines += ["", *_detail(each, titles)]
     return "\n".join(lines) + "\n"
 
 
 def _rows(verdicts: list[Verdict], titles: dict[str, str]) -> list[str]:
     lines = [f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
     for each in verdicts:
-        claim = each.claim
-        cells = (
-            f"{titles[each.task]}: {claim.text} ({claim.place}; {claim.source})", claim.published, each.measured.ours,
-            seeds_in_words(each), test_in_words(each), f"**{each.verdict}**{_after(reason(each))}",
-        )
+        verdict = f"{MARKS[each.verdict]} {each.verdict}"
+        cells = (f"**{titles[each.task]}.** {each.claim.text}", each.claim.published, each.short, verdict)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
+
+
+def _detail(verdict: Verdict, titles: dict[str, str]) -> list[str]:
+    claim = verdict.claim
+    parts = {
+        "Claim": f"{claim.text} ({claim.place}; source: {claim.source})", "Paper": claim.published,
+        "Ours": verdict.measured.ours, "Every seed": seeds_in_words(verdict), "Test": test_in_words(verdict),
+        "Verdict": f"**{verdict.verdict}**{_after(reason(verdict))}",
+    }
+    head = f"### {titles[verdict.task]}: {claim.name}"
+    return [head, "", *(f"- {name}: {words}" for name, words in parts.items())]
 
 
 def _after(words: str) -> str:

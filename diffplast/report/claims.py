@@ -18,6 +18,8 @@ comparison of ours) is judged by the same rules and neither counted nor correcte
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from diffplast.report import findings, numbers, statistics
 from diffplast.report.conditions import Conditions, differences
 from diffplast.report.results import TaskResults
@@ -76,6 +78,7 @@ class Claim:
     name: the sentence in a few words. text: what the paper says, in our words. place: section or figure. source: one
     of `paper.SOURCES`. published: the paper's result in one number or two. test: the rule in words. arms: what it is
     about. seeds: how many runs of each arm it needs. paper_seeds: how many the paper has, where it compares arms.
+    same_length: whether arms that it compares must have been trained for equally many episodes.
     apart: why it is listed apart and not counted; empty for a claim that counts.
     """
 
@@ -90,6 +93,7 @@ class Claim:
     conditions: Conditions
     seeds: int = 2
     paper_seeds: int | None = None
+    same_length: bool = True
     apart: str = ""
 
 
@@ -125,7 +129,7 @@ class Verdict:
             "task": self.task, "name": claim.name, "claim": claim.text, "place": claim.place, "source": claim.source,
             "paper": claim.published, "counted": self.counted, "apart": claim.apart, "verdict": self.verdict,
             "mark": MARKS[self.verdict], "short": self.short, "ours": measured.ours, "test": claim.test,
-            "why": self.why, "differs": self.differs, "p": measured.p, "p_holm": self.p_holm,
+            "why": self.why, "differs": self.differs, "p": measured.p, "p_holm": self.p_holm if self.counted else None,
             "effect": None if effect is None else vars(effect), "each": measured.each,
             "arms": self.values,
         }
@@ -163,6 +167,8 @@ def _decide(claim: Claim, measured: Measured, p_holm: float | None, found: TaskR
     agrees, why = measured.agrees, measured.why
     if p_holm is not None and agrees is not None:
         agrees, why = _significant(claim, measured, p_holm, found)
+    if agrees is not None and claim.same_length and (unequal := _unequal_lengths(claim, found)):
+        agrees, why = None, unequal
     least = min(len(found.finished(arm)) for arm in claim.arms)
     if agrees is not None and least < claim.seeds:
         agrees, why = None, f"it {'holds' if agrees else 'does not hold'}, but in {numbers.seeds(least)} only"
@@ -187,6 +193,15 @@ def _decide(claim: Claim, measured: Measured, p_holm: float | None, found: TaskR
         for arm in claim.arms
     }
     return Verdict(found.name, claim, measured, verdict, why, p_holm, differs, values)
+
+
+def _unequal_lengths(claim: Claim, found: TaskResults) -> str:
+    """Say how long each arm was trained, where that is not equally long; empty where it is."""
+    lengths = {found.label(arm): [run.episodes for run in found.finished(arm)] for arm in claim.arms}
+    if len({episodes for each in lengths.values() for episodes in each}) <= 1:
+        return ""
+    said = ", ".join(f"{label} {min(each):,}" for label, each in lengths.items())
+    return f"the arms were not trained for equally many episodes ({said})"
 
 
 def _significant(claim: Claim, measured: Measured, p: float, found: TaskResults) -> tuple[bool | None, str]:
@@ -246,12 +261,15 @@ def reaching(found: TaskResults, arm: str, level: float, within: int) -> Measure
     ]
     highest = f", later windows at most {numbers.show(found.measure, max(later))}" if later else ""
     ours = (
-        f"gets under {shown} {needed_in_words(needed, max(run.episodes for run in runs))}{highest}; "
+        f"gets under {shown} {needed_in_words(needed, max(run.episodes for run in runs))}{highest}, in "
+        f"{windows_in_words(found, arm)}; "
         f"{numbers.spread(found.measure, found.values(arm))} on unseen episodes"
     )
     reached = [value for value in needed if value is not None]
     all_there = len(reached) == len(needed)
-    short = f"{numbers.band(reached)[0]:,.0f}" if all_there else f"{len(reached)} of {numbers.seeds(len(needed))}"
+    short = f"in {len(reached)} of {numbers.seeds(len(needed))}"
+    if all_there:
+        short = f"after {numbers.band(reached)[0]:,.0f}"
     each = {f"{found.label(arm)}, episodes until it gets under {shown}": needed}
     if all(ok):
         return Measured(True, ours, short, each=each)
@@ -259,6 +277,13 @@ def reaching(found: TaskResults, arm: str, level: float, within: int) -> Measure
     if too_short:
         return Measured(None, ours, short, f"trained for {min(too_short):,} of {within:,} episodes", each=each)
     return Measured(False, ours, short, f"{ok.count(False)} of {numbers.seeds(len(ok))} need more episodes", each=each)
+
+
+def windows_in_words(found: TaskResults, arm: str) -> str:
+    """Say over how many training episodes the points of an arm's curves are means: of few, they get under sooner."""
+    steps = np.concatenate([np.diff(run.series(found.metric)[0], prepend=0) for run in found.finished(arm)])
+    low, high = steps.min(), steps.max()
+    return f"windows of {low:,} episodes" if low == high else f"windows of {low:,} to {high:,} episodes"
 
 
 def needed_in_words(needed: list[int | None], longest: int) -> str:

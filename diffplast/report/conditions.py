@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from diffplast.report import numbers
 from diffplast.report.results import TaskResults, data_title
 
 FLAT = 0.05
@@ -15,12 +16,16 @@ LEAST_WINDOWS = 8
 PLAIN = {"decay": None, "anneal": None, "clip": None, "average": None, "adam_eps": 1e-8, "adam_beta2": 0.999}
 """Settings of training that are plain Adam's, as in the paper but where a claim says otherwise."""
 WORDS = {
-    "lr": "rate", "decay": "decay of the rate", "anneal": "rate falling to 0 over the last share", "clip": "clip",
-    "average": "average of the parameters", "adam_eps": "Adam's epsilon",
-    "adam_beta2": "Adam's beta2",
-    "layer_inputs": "inputs counted for initial weights",
+    "lr": "rate {}", "decay": "decay of the rate: {}", "anneal": "rate falling to 0 over the last {} of training",
+    "average": "average of the parameters {}", "adam_eps": "Adam's epsilon {}", "adam_beta2": "Adam's beta2 {}",
+    "groupings": "each drawing in {} presentations", "layer_inputs": "initial weights for {} inputs",
+    "times.patterns": "{} patterns", "times.rounds": "{} rounds", "times.shown": "each pattern shown for {} steps",
+    "times.gap": "{} empty steps between", "times.test": "test of {} steps", "lstm_hidden": "LSTM of {} units",
+    "train_classes": "{} characters for training",
 }
-"""Settings in words."""
+"""What differs in words; where a name is not here, it is the parameter's with the value behind it."""
+NONE = {"groupings": "1", "layer_inputs": "its own"}
+"""What null stands for, where it is not "none"."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,9 @@ class Conditions:
     was trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
     program have one each. episodes: length of its training; ours may be shorter where its curve is flat. Where the
     claim counts episodes (flat_counts False) ours may not be shorter, and may be longer. data: name of its data set.
+    of_data: what that holds, by key of data.json.
     helps: what differs whatever the parameters say, and could only help ours: no excuse where the claim does not hold.
+    program: keys of `experiment` and `settings` whose values are the released program's, and not named in the paper.
     """
 
     experiment: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +46,9 @@ class Conditions:
     episodes: int | Mapping[str, int] | None = None
     flat_counts: bool = True
     data: str | None = None
+    of_data: Mapping[str, Any] = field(default_factory=dict)
     helps: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
 
 
 def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) -> list[str]:
@@ -52,6 +61,9 @@ def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) ->
         words.append(text if len(having) == len(arms) else f"{' and '.join(map(found.label, having))}: {text}")
     if paper.data is not None and found.data is not None and found.data["name"] != paper.data:
         words.append(f"data {found.data_label} (paper: {data_title(paper.data)})")
+    for key, wanted in paper.of_data.items():
+        if found.data is not None and found.data.get(key) != wanted:
+            words.append(_say(key, found.data.get(key), wanted, paper))
     return words
 
 
@@ -60,13 +72,13 @@ def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
     for key, wanted in paper.experiment.items():
         wanted, ours = _own(wanted, arm), found.experiment(key)
         if not _same(ours, wanted):
-            words.append(f"{key.replace('.', ' ').replace('_', ' ')} {_write(ours)} (paper: {_write(wanted)})")
+            words.append(_say(key, ours, wanted, paper))
     for name, wanted in paper.settings.items():
         wanted, ours = _own(wanted, arm), found.setting(name, arm)
-        if name == "decay" and ours is not None and ours.every >= found.setting("episodes", arm):
+        if name == "decay" and wanted is None and ours is not None and ours.every >= found.setting("episodes", arm):
             ours = None  # training ends before the first one
         if not _same(ours, wanted):
-            words.append(f"{WORDS.get(name, name)} {_write(ours)} (paper: {_write(wanted)})")
+            words.append(_say(name, ours, wanted, paper))
     if paper.episodes is not None and (runs := found.finished(arm)):
         wanted, ours = _own(paper.episodes, arm), min(run.episodes for run in runs)
         if ours < wanted and not (paper.flat_counts and is_flat(found, arm)):
@@ -74,6 +86,13 @@ def _of_arm(found: TaskResults, arm: str, paper: Conditions) -> list[str]:
         elif ours > wanted and paper.flat_counts:
             words.append(f"{ours:,} training episodes (paper: {wanted:,})")
     return words
+
+
+def _say(key: str, ours: Any, wanted: Any, paper: Conditions) -> str:
+    whose, plain = "program" if key in paper.program else "paper", key.replace(".", " ").replace("_", " ")
+    words = WORDS.get(key.removeprefix("long_"), plain + " {}")
+    ours, wanted = (NONE.get(key, "none") if value is None else _write(value) for value in (ours, wanted))
+    return f"{words.format(ours)} ({whose}: {wanted})"
 
 
 def _same(ours: Any, wanted: Any) -> bool:
@@ -93,7 +112,7 @@ def _write(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:g}"
+        return numbers.setting(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if hasattr(value, "model_dump"):

@@ -14,6 +14,13 @@ def number(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 9.95 else f"{value:.2g}"
 
 
+def setting(value: float) -> str:
+    """Write a number of params.yaml to four significant digits, a small one as 3e-5."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return np.format_float_scientific(value, 3, trim="-", exp_digits=1) if 0 < abs(value) < 1e-2 else f"{value:.4g}"
+
+
 def percent(share: float) -> str:
     """Write a share in per cent; near 100 % to a tenth, where two digits would hide what matters."""
     return f"{_hundredfold(share)}{NBSP}%"

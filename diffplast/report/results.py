@@ -31,14 +31,15 @@ class RunResult:
     """The result files of one run.
 
     metrics: means over held-out episodes. curve: columns episode, metric, value, of training; a value is the mean of
-    the window that ends at its episode. machine: what the run cost, and where. data: provenance of its data set, or
-    None. failure: why training broke off, or None; the others are then those of the last network that was good.
+    the window that ends at its episode. record: run.json: what the run cost, where, and by which code. data:
+    provenance of its data set, or None. failure: why training broke off, or None; the others are then those of the last
+    network that was good.
     """
 
     run: Run
     metrics: dict[str, Any]
     curve: pd.DataFrame
-    machine: dict
+    record: dict
     data: dict | None
     failure: str | None
 

@@ -1,6 +1,7 @@
 """Binary patterns, small: two patterns of 50 bits; a plastic network against a large recurrent one and an LSTM."""
 
 import numpy as np
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
@@ -22,6 +23,13 @@ class Experiment(Strict):
     lstm_hidden: Positive
     init: PositiveFloat
     eta: PositiveFloat
+
+    @model_validator(mode="after")
+    def _one_unit_a_bit(self) -> "Experiment":
+        if self.lstm_hidden < self.bits:
+            wanted = f"needs a unit for each of the {self.bits} bits"
+            raise ValueError(f"binary_small.experiment.lstm_hidden: {wanted} (found {self.lstm_hidden})")
+        return self
 
 
 class PlasticNetwork(RecurrentNetwork):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from diffplast.report import numbers
-from diffplast.report.claims import Claim, Measured, reaching
+from diffplast.report.claims import Claim, Measured, reaching, windows_in_words
 from diffplast.report.conditions import PLAIN, Conditions, is_flat
 from diffplast.report.results import STAY, TaskResults
 
@@ -29,14 +29,17 @@ README = SIZES | {"times.rounds": 1, "times.shown": 3, "times.gap": 1}
 LONG = {f"long_{name}": value for name, value in README.items() if name.startswith("times.")}
 """The same for the arm plastic_long, whose times are others: those of the task with 1,000 bits."""
 ONE = PLAIN | {"batch": 1}
+PROGRAM = ("times.rounds", "times.gap", "long_times.rounds", "long_times.gap", "lr")
 SLOW = Conditions(
     experiment=README | {"extra_neurons": 2000, "lstm_hidden": frozenset({2000, 2050})},
     settings=ONE | {"lr": SLOW_LR.value},
     episodes=int(LENGTH.value),
+    program=PROGRAM,
 )
-FIGURE = Conditions(experiment={"bits": 50} | LONG, settings=ONE | {"lr": FAST_LR.value})
+FIGURE = Conditions(experiment={"bits": 50} | LONG, settings=ONE | {"lr": FAST_LR.value}, program=PROGRAM)
 BOTH = Conditions(
-    experiment=README | LONG, settings=ONE | {"lr": {"plastic_long": FAST_LR.value, "lstm": SLOW_LR.value}}
+    experiment=README | LONG, settings=ONE | {"lr": {"plastic_long": FAST_LR.value, "lstm": SLOW_LR.value}},
+    program=PROGRAM,
 )
 
 
@@ -91,8 +94,7 @@ def plastic_solves(arm: str):
     """Return the rule: in every seed of `arm` the error gets under 1 % within 2,000 episodes."""
 
     def judge(found: TaskResults) -> Measured:
-        measured = reaching(found, arm, LEVEL.value, int(WITHIN.value))
-        return replace(measured, short=f"after {measured.short}" if measured.short[0].isdigit() else measured.short)
+        return reaching(found, arm, LEVEL.value, int(WITHIN.value))
 
     return judge
 
@@ -115,7 +117,10 @@ def faster(found: TaskResults) -> Measured:
     words = "; ".join(parts)
     ours = "no level that both networks get under"
     if parts:
-        ours = f"times the episodes of the plastic network that is shown its patterns longer, at an error of {words}"
+        ours = (
+            f"times the episodes of the plastic network that is shown its patterns longer, at an error of {words}; in "
+            f"{windows_in_words(found, 'lstm')}, plastic {windows_in_words(found, 'plastic_long')}"
+        )
     level = known[-1].level if known else DECISIVE
     each = {
         f"{found.label(arm)}, episodes until it gets under {numbers.percent(level)}": [
@@ -129,9 +134,12 @@ def faster(found: TaskResults) -> Measured:
     if off:
         return Measured(False, ours, short, f"another ratio than the figure's at {', '.join(off)}", each=each)
     if not known or known[-1].level > DECISIVE:
-        trained = rows[0].longest["lstm"]
-        why = f"the LSTM, trained for {trained:,} episodes, does not get under {numbers.percent(DECISIVE)} yet"
-        return Measured(None, ours, short, why, each=each)
+        row = next(row for row in rows if row.level == DECISIVE)
+        late = [arm for arm in ("plastic_long", "lstm") if not np.isfinite(row.ours[arm])]
+        said = " and ".join(f"{found.label(arm)}, trained for {row.longest[arm]:,} episodes" for arm in late)
+        why = f"{said}: not under {numbers.percent(DECISIVE)} yet"
+        # Only the plastic network is left behind: no more training of the LSTM could make it the faster one.
+        return Measured(False if late == ["plastic_long"] else None, ours, short, why, each=each)
     return Measured(True, ours, short, each=each)
 
 
@@ -186,9 +194,10 @@ CLAIMS = (
         judge=faster,
         conditions=BOTH,
         seeds=1,
+        same_length=False,
     ),
     Claim(
-        name="plastic network, README's times: under 1\u00a0%",
+        name="under 1\u00a0% at the released README's times",
         text="The same, at the times and rate of the command in the released README",
         place="program",
         source=FAST_LR.source,
@@ -196,7 +205,7 @@ CLAIMS = (
         test=f"every seed gets under 1\u00a0% by episode 2,000, for {STAY} windows in a row",
         arms=("plastic",),
         judge=plastic_solves("plastic"),
-        conditions=Conditions(experiment=README, settings=ONE | {"lr": FAST_LR.value}),
+        conditions=Conditions(experiment=README, settings=ONE | {"lr": FAST_LR.value}, program=PROGRAM),
         apart="the same sentence at other times: the released program, run so, has 4.9\u00a0% after 2,000 episodes",
     ),
 )

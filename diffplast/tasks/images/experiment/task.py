@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffplast.core.errors import UserError
 from diffplast.core.exact import fixed_mean, fixed_sum
 from diffplast.core.task import Metric, Positive, PositiveFloat, Step, Strict, Task
 from diffplast.plasticity.products import product
@@ -50,6 +51,21 @@ class Images(Task[Experiment]):
     }
     dataset = "images"
     Experiment = Experiment
+
+    def __init__(self, experiment, settings, arm, device, data=None):
+        """Raises UserError where the images are of another size, or fewer than an episode shows."""
+        super().__init__(experiment, settings, arm, device, data)
+        if data is None:
+            return
+        side, count = experiment.side, min(len(data["train"]), len(data["test"]))
+        if data["train"].shape[1] != side**2:
+            pixels = math.isqrt(data["train"].shape[1])
+            raise UserError(f"images.experiment.side is {side}, but the prepared images have {pixels} pixels a side")
+        if count < experiment.times.patterns:
+            raise UserError(
+                f"images.experiment.times.patterns is {experiment.times.patterns}, but of the images for training or "
+                f"tests there are only {count}"
+            )
 
     def network(self, generator: np.random.Generator) -> nn.Module:
         """One neuron a pixel and one for the bias."""

@@ -95,11 +95,13 @@ class Omniglot(Task[Experiment]):
     def __init__(self, experiment, settings, arm, device, data=None):
         """Prepares every drawing in its four rotations, once.
 
-        Raises UserError where the training characters are fewer than a batch with `groupings` needs.
+        Raises UserError where the drawings are of another size, or where there are too few of a character, of
+        characters for an episode, or for training, of characters for a batch with `groupings`.
         """
         super().__init__(experiment, settings, arm, device, data)
         if data is None:
             return
+        self._check(data)
         drawings = torch.from_numpy(data["drawings"]).to(device)
         self.per_class = drawings.shape[1]
         self.drawings = torch.stack([torch.rot90(drawings, turns, (-2, -1)) for turns in range(4)]).flatten(0, 2)
@@ -113,6 +115,21 @@ class Omniglot(Task[Experiment]):
             raise UserError(
                 f"omniglot: a batch of {batch} needs as many characters, and there are {characters}: {remedy}"
             )
+
+    def _check(self, data: dict[str, np.ndarray]) -> None:
+        e = self.experiment
+        if data["drawings"].shape[-1] != e.side:
+            found = data["drawings"].shape[-1]
+            said = f"but the prepared drawings have {found} pixels a side"
+            raise UserError(f"omniglot.experiment.side is {e.side}, {said}")
+        if data["drawings"].shape[1] <= e.shots:
+            found = data["drawings"].shape[1]
+            said = f"and one more is asked for: a character has {found}"
+            raise UserError(f"omniglot.experiment.shots is {e.shots}, {said}")
+        for split in ("train", "test", "final"):
+            if len(data[f"{split}_classes"]) < e.ways:
+                found = len(data[f"{split}_classes"])
+                raise UserError(f"omniglot.experiment.ways is {e.ways}, but {split}_classes of the data are {found}")
 
     def network(self, generator: np.random.Generator) -> nn.Module:
         """See Network. "text" is "homogeneous", for which params.yaml has settings of its own."""

@@ -19,18 +19,24 @@ from diffplast.report.results import TaskResults
 from .paper import ACCURACY, DATA, LATER, LATER_LENGTH, LATER_LR, LENGTH, LR, WAYS
 
 UNSEEN = 0.975
-"""What the lower end of the interval over seeds has to reach on new characters: below the paper's number by 1 %, since
-most of its test characters were trained on."""
+"""What the lower end of the interval over seeds has to reach: below the paper's number, whose own interval reaches
+about as low, by 1 %; on new characters too, where less is to be expected, as most of those it tests were trained on."""
+LATER_UNSEEN = 0.973
+"""The same of the number that is believed to be version 3's, by the released evaluation."""
+LOWER = "lower end of the 95\u00a0% interval over seeds at least"
 CHANCE_MARGIN = 0.02
 """Accuracies this near to chance are at chance."""
 
 NETWORK = {"ways": 5, "shots": 1, "features": 64, "side": 31}
+CHARACTERS = {"train_classes": 1523}
+"""All but the 100 held out; a second hundred is held out here, for the final number."""
 SHARED = PLAIN | {"batch": 1, "groupings": None}
 TEXT = Conditions(
     experiment=NETWORK,
     settings=SHARED | {"lr": LR.value},
     episodes=int(LENGTH.value),
     data=DATA,
+    of_data=CHARACTERS,
     helps=("a weight w beside α (text: α alone)",),
 )
 LATER_VERSION = Conditions(
@@ -38,6 +44,8 @@ LATER_VERSION = Conditions(
     settings=SHARED | {"lr": LATER_LR.value, "decay": {"factor": 0.666667, "every": 1_000_000}},
     episodes=int(LATER_LENGTH.value),
     data=DATA,
+    of_data=CHARACTERS,
+    program=("lr", "decay"),
 )
 
 
@@ -55,45 +63,28 @@ def _interval(found: TaskResults, arm: str, metric: str) -> tuple[str, tuple[flo
     return said, (mean, low, high), mean
 
 
-def as_published(arm: str, published: Quoted) -> Callable[[TaskResults], Measured]:
-    """Return the rule: by the released evaluation, our mean over seeds lies in the published interval or above it."""
+def at_least(arm: str, metric: str, least: float) -> Callable[[TaskResults], Measured]:
+    """Return the rule: the 95 % interval over seeds begins at `least` or above. metric: which of the evaluations."""
 
     def judge(found: TaskResults) -> Measured:
-        ours, interval, mean = _interval(found, arm, "accuracy_released")
-        ours = f"by the released evaluation, of {found.kind.further_tests['released']} episodes a seed, {ours}"
-        each = {found.label(arm): found.values(arm, "accuracy_released").tolist()}
-        if interval is None:
-            return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval", each=each)
-        effect = Effect("accuracy", *interval, percent=True)
-        least = published.value - published.margin
-        agrees, why = mean >= least, ""
-        if not agrees:
-            below = f"below {numbers.percent(least)}"
-            agrees, why = (None, f"{below}, but the interval is not") if interval[2] >= least else (False, below)
-        return Measured(agrees, ours, numbers.percent(mean), why, effect=effect, each=each)
-
-    return judge
-
-
-def new_characters(arm: str) -> Callable[[TaskResults], Measured]:
-    """Return the rule: on a split that nothing was decided by, the interval over seeds begins at 97.5 % or above."""
-
-    def judge(found: TaskResults) -> Measured:
-        ours, interval, mean = _interval(found, arm, "accuracy_final")
-        first = numbers.spread(found.measure, found.values(arm))
-        ours = f"{ours}; on the first split, which decisions were made by, {first}"
-        each = {found.label(arm): found.values(arm, "accuracy_final").tolist()}
+        ours, interval, mean = _interval(found, arm, metric)
+        if metric == "accuracy_released":
+            ours = f"by the released evaluation, of {found.kind.further_tests['released']} episodes a seed, {ours}"
+        else:
+            first = numbers.spread(found.measure, found.values(arm))
+            ours = f"{ours}; on the first split, which decisions were made by, {first}"
+        each = {found.label(arm): found.values(arm, metric).tolist()}
         if interval is None:
             return Measured(None, ours, numbers.percent(mean), "too few seeds for an interval", each=each)
         measured = Measured(
-            agrees=interval[1] >= UNSEEN, ours=ours, short=numbers.percent(mean),
+            agrees=interval[1] >= least, ours=ours, short=numbers.percent(mean),
             effect=Effect("accuracy", *interval, percent=True), each=each,
         )
         if measured.agrees:
             return measured
-        if interval[2] >= UNSEEN:
-            return replace(measured, agrees=None, why=f"the interval holds {numbers.percent(UNSEEN)}")
-        return replace(measured, why=f"below {numbers.percent(UNSEEN)}")
+        if interval[2] >= least:
+            return replace(measured, agrees=None, why=f"the interval holds {numbers.percent(least)}")
+        return replace(measured, why=f"below {numbers.percent(least)}")
 
     return judge
 
@@ -154,9 +145,9 @@ CLAIMS = (
         place="section 4.4, table 1",
         source=ACCURACY.source,
         published=_accuracy(ACCURACY),
-        test="shared α: the mean over seeds lies in the published interval or above it",
+        test=f"shared α: {LOWER} {numbers.percent(UNSEEN)}",
         arms=("homogeneous",),
-        judge=as_published("homogeneous", ACCURACY),
+        judge=at_least("homogeneous", "accuracy_released", UNSEEN),
         conditions=TEXT,
         seeds=3,
     ),
@@ -166,10 +157,9 @@ CLAIMS = (
         place="section 4.4",
         source="text 4.4",
         published=_accuracy(ACCURACY),
-        test=f"shared α, second split, never looked at: lower end of the 95\u00a0% interval over seeds at least "
-        f"{numbers.percent(UNSEEN)}",
+        test=f"shared α, second split, never looked at: {LOWER} {numbers.percent(UNSEEN)}",
         arms=("homogeneous",),
-        judge=new_characters("homogeneous"),
+        judge=at_least("homogeneous", "accuracy_final", UNSEEN),
         conditions=TEXT,
         seeds=3,
     ),
@@ -192,9 +182,9 @@ CLAIMS = (
         place="table of version 3",
         source=LATER.source.split(" ")[0],
         published=_accuracy(LATER),
-        test="the mean over seeds lies in the published interval or above it",
+        test=f"{LOWER} {numbers.percent(LATER_UNSEEN)}",
         arms=("plastic",),
-        judge=as_published("plastic", LATER),
+        judge=at_least("plastic", "accuracy_released", LATER_UNSEEN),
         conditions=LATER_VERSION,
         seeds=3,
         apart="believed of version 3, which could not be had",
@@ -205,9 +195,9 @@ CLAIMS = (
         place="table of version 3",
         source=LATER.source.split(" ")[0],
         published=_accuracy(LATER),
-        test=f"second split: lower end of the 95\u00a0% interval over seeds at least {numbers.percent(UNSEEN)}",
+        test=f"second split: {LOWER} {numbers.percent(UNSEEN)}",
         arms=("plastic",),
-        judge=new_characters("plastic"),
+        judge=at_least("plastic", "accuracy_final", UNSEEN),
         conditions=LATER_VERSION,
         seeds=3,
         apart="believed of version 3, which could not be had",
@@ -222,6 +212,7 @@ CLAIMS = (
         arms=("plastic", "nonplastic"),
         judge=chance,
         conditions=LATER_VERSION,
+        same_length=False,
         apart="control: true by construction, since the answer does not depend on what was shown",
     ),
     Claim(
