@@ -140,6 +140,7 @@ class Tree:
         write_json(folder / "run.json", record)
         if kind.dataset:
             provenance = {"kind": kind.dataset, "name": f"made-up {kind.dataset}", "description": "drawn at random"}
+            provenance["counts"] = {"train_classes": 1523}
             write_json(folder / "data.json", provenance)
         np.savez_compressed(folder / "examples.npz", **self.examples(run, block))
 

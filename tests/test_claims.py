@@ -204,6 +204,9 @@ def test_other_data_are_a_difference(make_tree):
     tree = make_tree("images")
     paper = Conditions(data="cifar10")
     assert differences(tree.read("images"), ("plastic",), paper) == ["data made-up images (paper: CIFAR-10)"]
+    assert differences(tree.read("images"), ("plastic",), Conditions(counts={"train_classes": 1623})) == [
+        "1,523 characters for training (paper: 1,623)"
+    ]
     tree.set_data("images", name="folder", description="JPEG copies of CIFAR-10")
     assert differences(tree.read("images"), ("plastic",), paper) == ["data JPEG copies of CIFAR-10 (paper: CIFAR-10)"]
     tree.set_data("images", name="cifar10")

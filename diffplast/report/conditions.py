@@ -36,7 +36,7 @@ class Conditions:
     was trained, by name. A value is the paper's for all arms, or a dict with one for each arm, or a set where text and
     program have one each. episodes: length of its training; ours may be shorter where its curve is flat. Where the
     claim counts episodes (flat_counts False) ours may not be shorter, and may be longer. data: name of its data set.
-    of_data: what that holds, by key of data.json.
+    counts: of what that holds, by key of `counts` in data.json.
     helps: what differs whatever the parameters say, and could only help ours: no excuse where the claim does not hold.
     program: keys of `experiment` and `settings` whose values are the released program's, and not named in the paper.
     """
@@ -46,7 +46,7 @@ class Conditions:
     episodes: int | Mapping[str, int] | None = None
     flat_counts: bool = True
     data: str | None = None
-    of_data: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     helps: tuple[str, ...] = ()
     program: tuple[str, ...] = ()
 
@@ -61,9 +61,10 @@ def differences(found: TaskResults, arms: tuple[str, ...], paper: Conditions) ->
         words.append(text if len(having) == len(arms) else f"{' and '.join(map(found.label, having))}: {text}")
     if paper.data is not None and found.data is not None and found.data["name"] != paper.data:
         words.append(f"data {found.data_label} (paper: {data_title(paper.data)})")
-    for key, wanted in paper.of_data.items():
-        if found.data is not None and found.data.get(key) != wanted:
-            words.append(_say(key, found.data.get(key), wanted, paper))
+    counts = (found.data or {}).get("counts", {})
+    for key, wanted in paper.counts.items():
+        if counts.get(key, wanted) != wanted:
+            words.append(_say(key, counts[key], wanted, paper))
     return words
 
 

@@ -18,7 +18,10 @@ from diffplast.core.task import Metric, Task, of_arm
 STAY = 5
 """Windows of training in a row that have to be under a level before it counts as reached."""
 
-TITLES = {"cifar10": "CIFAR-10", "omniglot": "Omniglot"}
+TITLES = {
+    "cifar10": "CIFAR-10", "omniglot": "Omniglot",
+    "natural-patches": "patches of photographs", "glyphs": "characters of fonts",
+}
 """Data sets whose names people write otherwise than params.yaml."""
 
 

@@ -36,7 +36,7 @@ TEXT = Conditions(
     settings=SHARED | {"lr": LR.value},
     episodes=int(LENGTH.value),
     data=DATA,
-    of_data=CHARACTERS,
+    counts=CHARACTERS,
     helps=("a weight w beside α (text: α alone)",),
 )
 LATER_VERSION = Conditions(
@@ -44,7 +44,7 @@ LATER_VERSION = Conditions(
     settings=SHARED | {"lr": LATER_LR.value, "decay": {"factor": 0.666667, "every": 1_000_000}},
     episodes=int(LATER_LENGTH.value),
     data=DATA,
-    of_data=CHARACTERS,
+    counts=CHARACTERS,
     program=("lr", "decay"),
 )
 
