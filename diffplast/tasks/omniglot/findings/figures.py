@@ -45,7 +45,7 @@ def table_1(results: TaskResults) -> tuple[Figure, str]:
             text = numbers.percent(float(np.median(values)))
             if len(values) > 1:
                 least, most = (numbers.bare(results.measure, value) for value in (values.min(), values.max()))
-                text += f" ({least}–{most})"
+                text += f" ({numbers.seeds(len(values)) if least == most else f'{least}–{most}'})"
             name = f"{results.label(arm)}, {how}"
             rows.append((name, list(values), values.min(), values.max(), text, colour))
     ours = len(rows)
