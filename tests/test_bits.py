@@ -21,7 +21,7 @@ def full_task(name, arm):
     """A task at its full size, with random images where it needs some."""
     kind, block = registry.load(name), getattr(params.load(name, ROOT / "params.yaml"), name)
     images = np.random.default_rng(0).uniform(-1, 1, (20, 1024)).astype(np.float32)
-    data = {"train": images} if kind.dataset else None
+    data = {"train": images, "test": images} if kind.dataset else None
     return kind(block.experiment, block.laptop, arm, torch.device("cpu"), data)
 
 
